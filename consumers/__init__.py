@@ -1,0 +1,1 @@
+"""The five consumers: one handler each, and the loop that drives them."""

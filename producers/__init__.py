@@ -1,0 +1,1 @@
+"""What fills the topics: event logs, data sets, synthetic users with known drift."""

@@ -1,0 +1,233 @@
+"""What Meander's own processes say to each other: msgpack, columns where there are many values.
+
+Each kind is an array on the wire whose first element is its tag with a format number (`"u1"`), so that a
+change of format is refused instead of misread. Vectors are little-endian float32 bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from stream.errors import BadRecord
+
+Floats = NDArray[np.float32]
+
+
+class Fresh(Struct, frozen=True, array_like=True):
+    """An event that a user-states record has folded since the record before it."""
+
+    event_id: str
+    item_id: str
+    at_s: float
+    weight: float  # of its event type, see settings
+    event: str
+
+
+class UserState(Struct, array_like=True, tag="u1"):
+    """A person as the interest consumer knows them. Topic user-states, key: user id.
+
+    `fresh` are events of one block (`block`) that are already part of the rest. Never spans two blocks, and never
+    events between which another user's event stood in the partition.
+    """
+
+    user_id: str
+    seq: int  # events folded so far; a gap between records' seq and fresh means that records were missed
+    since_s: float  # event time of the first event of this life (after an erasure a new one begins)
+    last_s: float  # newest event time
+    space: str  # the drift space of slow and fast
+    slow: bytes  # float32 (64,)
+    fast: bytes  # float32 (64,)
+    mass: dict[str, float]  # decayed mass of the top segments, as of last_s
+    tail_items: list[str]  # oldest first, at most `users.tail`
+    tail_s: list[float]  # event times of tail_items
+    detector: list[float]  # river detectors as numbers, see stream.drift
+    drift: list[float]  # [events left in the reaction phase, at_s of the alarm]; empty: no drift
+    recent: list[bytes]  # hashes of recent event ids, against duplicates
+    through: int  # offset of the newest interaction folded
+    block: str
+    fresh: list[Fresh]
+
+
+class ItemVector(Struct, frozen=True, array_like=True, tag="i1"):
+    """An item in the base space of the frozen text encoder. Topic item-vectors, key: item id."""
+
+    item_id: str
+    vector: bytes  # float32 (base dim,), unit length
+    title: str
+    words: str  # title and categories, lower case, for naming segments
+    categories: list[str]
+    available: bool
+    at_s: float  # when it came into the catalogue; 0 where unknown
+
+
+class TextVector(Struct, frozen=True, array_like=True, tag="t1"):
+    """A user's text in the base space. Topic text-vectors, same partition as its interaction, key: user id."""
+
+    event_id: str
+    user_id: str
+    at_s: float
+    vector: bytes  # float32 (base dim,), unit length
+
+
+class DriftAlarm(Struct, frozen=True, array_like=True, tag="a1"):
+    """A user's detector found a change. Topic drift-alarms, key: user id."""
+
+    user_id: str
+    at_s: float
+    scope: str  # "user"
+    signal: str  # which signal: "rank" or "shift"
+    detector: str
+    evidence: float  # the test statistic
+    threshold: float
+    seq: int  # the user's events at that time
+    risen: list[str]  # segments that gained, strongest first
+    fallen: list[str]  # segments that lost
+    offset: int  # of the interaction that raised it
+
+
+class BlockLoss(Struct, frozen=True, array_like=True):
+    """Mean log-loss (nats per event) of one tested block under several predictors, before learning it."""
+
+    at_s: float
+    n: int  # events that could be tested
+    blend: float  # what is served
+    model: float  # the live next-item LM alone, softmax over the candidates
+    popularity: float  # decayed popularity alone, as a distribution over the candidates
+    parent: float | None = None  # the blend with the live version's parent; on a hash-chosen share of blocks
+    reference: float | None = None  # the blend with the first published version; likewise
+    shadow: float | None = None  # the blend with the undecided candidate `ModelHealth.shadow`; on every block
+    shadow_mrr: float | None = None  # reciprocal rank of the shadow's blend minus the live blend's
+    drifted: bool = False  # the user is in the reaction phase of an alarm
+
+
+class ModelHealth(Struct, frozen=True, array_like=True, tag="h1"):
+    """What the scorer saw since its last record. Topic model-health, key: partition number.
+
+    One record for every `scoring.health_events` interactions of a partition, wherever batches end. Counters are
+    cumulative within the partition.
+    """
+
+    partition: int
+    at_s: float  # event time it speaks of
+    through: int  # offset of the newest interaction included
+    events: int  # interactions seen
+    users: int
+    tested: int
+    hits: int  # hit@10 on arrival
+    ndcg: float  # sum of NDCG@10 on arrival
+    served_tested: int
+    served_hits: int  # hit@10 of the list that lay on the topic
+    popularity_hits: int  # hit@10 of decayed popularity, on arrival
+    version: str  # live; "" while there is none
+    shadow: str  # candidate in shadow; "" while there is none
+    blocks: list[BlockLoss]
+    new_items: int  # items first seen since the live version's horizon
+
+
+class TrainingJob(Struct, frozen=True, array_like=True, tag="j1"):
+    """A decision to train. Topic training-jobs, key: job id."""
+
+    job_id: str
+    at_s: float  # event time of the decision; no fit uses later interactions
+    kind: str  # "warm-up" or "refresh"
+    trigger: str  # "warm-up", "population", "users", "staleness", "clock", "continuous"
+    evidence: dict[str, float]
+    horizon: dict[int, int]  # interactions partition → first offset that is NOT part of the data
+    since: dict[int, int]  # the same of the training before; empty for the first
+    parent: str  # live version; "" for the first
+    seed: int
+
+
+class ModelVersion(Struct, frozen=True, array_like=True, tag="v1"):
+    """The outcome of a training. Topic model-versions (compacted), key: the version's name."""
+
+    version: str  # "v1", "v2", …
+    verdict: str  # "promoted", "refused" or "undecided"
+    parent: str
+    at_s: float  # data horizon in event time
+    live_at_s: float  # event time from which a scorer may swap it in; 0: at once
+    horizon: dict[int, int]
+    job_id: str
+    trigger: str
+    evidence: dict[str, float]
+    path: str  # directory in the model store; "" for a refused version that was not kept
+    checksum: str  # SHA-256 of its manifest
+    space: str  # drift space that it ships; "" if none
+    steps: int
+    seconds: float
+    examples: int
+    gate: dict[str, float | str]  # the verdict's numbers and reason
+    published_s: float  # wall time; 0 in replay
+
+
+class Ruling(Struct, frozen=True, array_like=True, tag="r1"):
+    """A decision about a published version. Topic model-versions, key: `v7/rollback` or `v7/shadow`."""
+
+    version: str
+    ruling: str  # "rollback", "promoted" or "refused" (the last two end a shadow)
+    at_s: float
+    live_at_s: float
+    reason: str
+    numbers: dict[str, float]
+
+
+Message = UserState | ItemVector | TextVector | DriftAlarm | ModelHealth | TrainingJob | ModelVersion | Ruling
+T = TypeVar("T", bound=Struct)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[type[Struct], msgspec.msgpack.Decoder[Any]] = {}
+
+
+def encode(message: Struct) -> bytes:
+    """Write one inside record."""
+    return _encoder.encode(message)
+
+
+def decode(kind: type[T], value: bytes | None) -> T:
+    """Read one inside record of a known kind.
+
+    Raises:
+        BadRecord: damaged, or of another format.
+
+    >>> vector = as_bytes(np.ones(2, np.float32))
+    >>> decode(TextVector, encode(TextVector("e1", "ann", 60.0, vector))).user_id
+    'ann'
+    """
+    if value is None:
+        raise BadRecord("value", f"a {kind.__name__}", None)
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    try:
+        message: T = decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRecord("value", f"a {kind.__name__} in msgpack ({error})", value[:40]) from None
+    return message
+
+
+def decode_version(value: bytes | None) -> ModelVersion | Ruling:
+    """Read a record of model-versions, which holds two kinds."""
+    if value is None:
+        raise BadRecord("value", "a ModelVersion or Ruling", None)
+    try:
+        return _version_decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRecord("value", f"a ModelVersion or Ruling in msgpack ({error})", value[:40]) from None
+
+
+_version_decoder: msgspec.msgpack.Decoder[ModelVersion | Ruling] = msgspec.msgpack.Decoder(ModelVersion | Ruling)
+
+
+def as_bytes(vector: NDArray[Any]) -> bytes:
+    """A vector as little-endian float32 bytes."""
+    return np.ascontiguousarray(vector, dtype="<f4").tobytes()
+
+
+def as_vector(data: bytes) -> Floats:
+    """The vector of `as_bytes`; read-only."""
+    return np.frombuffer(data, dtype="<f4")
