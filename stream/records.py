@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -61,6 +61,11 @@ class Handler(Protocol):
     inputs: ClassVar[tuple[str, ...]]  # partitioned over the consumer group; offsets are committed
     broadcasts: ClassVar[tuple[str, ...]]  # every instance reads all of it; never committed
     changelogs: ClassVar[tuple[str, ...]]  # written by snapshot (or on_record), read back by restore
+    journal: list[dict[str, object]]  # decisions worth a log line; the loop drains it after each record
+
+    def figures(self) -> Mapping[tuple[str, ...], float]:
+        """Cumulative counters and gauges for Prometheus, by metric name and label values; see `stream.metrics`."""
+        ...
 
     def on_record(self, record: Record) -> Iterable[Output]:
         """Fold one record into the state; return what is to be written because of it."""
