@@ -133,7 +133,7 @@ class MemoryBus:
                 continue
             newest = {record.key: record for record in log}
             kept = [r for r in log if newest[r.key] is r and r.value is not None]
-            self.bases[topic, partition] = log[-1].offset + 1  # kept records carry their own offsets
+            self.bases[topic, partition] = self._end(topic, partition)  # kept records carry their own offsets
             log[:] = kept
 
     def trim(self, topic: str, partition: int, before: int) -> None:

@@ -128,7 +128,7 @@ _decoders: dict[type[Struct], msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind) for kind in (Interaction, Item, Erasure, Recommendation, DeadLetter)
 }
 _encoder = msgspec.json.Encoder()
-_LATEST_S = 253402300799.0  # 9999-12-31
+_EARLIEST_S, _LATEST_S = -62135596800.0, 253402300799.0  # 0001-01-01 and 9999-12-31, what `rfc3339` can write
 
 
 def decode(kind: type[T], value: bytes | None) -> T:
@@ -150,7 +150,7 @@ def decode(kind: type[T], value: bytes | None) -> T:
         message: T = _decoders[kind].decode(value)
     except msgspec.ValidationError as error:
         raise _explain(error, value) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRecord("value", f"JSON ({error})", value.decode("utf-8", "replace")) from None
     version = getattr(message, "schema_version", SCHEMA_VERSION)
     if version > SCHEMA_VERSION:
@@ -185,8 +185,11 @@ def seconds(at: str | int | float) -> float:
             raise BadRecord("at", "RFC 3339 or epoch milliseconds", at) from None
         if moment.tzinfo is None:
             raise BadRecord("at", "RFC 3339 with an offset, such as a final Z", at)
-        return moment.timestamp()
-    if isinstance(at, bool) or not math.isfinite(at) or not 0 <= at <= _LATEST_S * 1000:
+        at_s = moment.timestamp()
+        if not _EARLIEST_S <= at_s <= _LATEST_S:
+            raise BadRecord("at", "between the years 1 and 9999 in UTC", at)
+        return at_s
+    if isinstance(at, bool) or not 0 <= at <= _LATEST_S * 1000:  # NaN compares false
         raise BadRecord("at", "RFC 3339 or epoch milliseconds", at)
     return at / 1000
 
@@ -212,6 +215,7 @@ def _explain(error: msgspec.ValidationError, value: bytes) -> BadRecord:
         content = msgspec.json.decode(value)
         field = path.split(".")[0].split("[")[0]
         shown = content[field] if isinstance(content, dict) and field in content else shown
-    except msgspec.DecodeError:
-        field = path
-    return BadRecord(path or "value", rule[0].lower() + rule[1:], shown)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # the rest of it is damaged too: show it whole
+    rule = "a number in range" if "out of range" in rule else rule.removeprefix("Expected ").partition(", got ")[0]
+    return BadRecord(path or "value", rule, shown)

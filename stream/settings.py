@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SourceError
 
 from stream.errors import SettingsError
 
@@ -209,8 +211,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # environment variables over the TOML file, which arrives as keyword arguments
-        return env_settings, init_settings
+        # `load` puts the three sources together and hands over keyword arguments, so those come first
+        return init_settings, env_settings
 
     @model_validator(mode="after")
     def _cross_check(self) -> Settings:
@@ -236,12 +238,9 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     elif named is not None:
         raise SettingsError(f"{chosen} must exist; it was named as the settings file")
     try:
-        settings = Settings(**content)
-        if overrides:
-            settings = Settings.model_validate(_merged(settings.model_dump(), overrides))
+        return Settings(**_merged(_merged(content, _environment()), overrides))
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None
-    return settings
 
 
 def masked(settings: Settings) -> dict[str, Any]:
@@ -251,6 +250,22 @@ def masked(settings: Settings) -> dict[str, Any]:
     '**********'
     """
     return settings.model_dump(mode="json")
+
+
+def _environment() -> dict[str, Any]:
+    """What the environment says, as nested tables; a variable that is no setting is refused.
+
+    Kubernetes gives pods variables such as `MEANDER_SCORER_SERVICE_HOST` for services of that name; those are not ours.
+    """
+    for name in os.environ:
+        head = name.upper().removeprefix("MEANDER_").split("__")[0].lower()
+        theirs = re.search("(^|_)(service_host|service_port|port)(_|$)", head)
+        if name.upper().startswith("MEANDER_") and not theirs and head not in {"config", *Settings.model_fields}:
+            raise SettingsError(f"the environment variable {name} is no setting; see docs/settings.md for all of them")
+    try:
+        return EnvSettingsSource(Settings)()
+    except SourceError as error:
+        raise SettingsError(f"the environment must hold JSON for a table or list: {error}") from None
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
