@@ -187,7 +187,7 @@ class MemorySession:
 
     def commit(self, outputs: Iterable[Output]) -> None:
         """Append outputs and remember the positions."""
-        self._bus.send(outputs)
+        self._bus.send(tuple(outputs))  # all of them exist before the first is written
         for (topic, partition), offset in (self._at or {}).items():
             if topic in self._inputs:
                 self._bus.committed[self._group, topic, partition] = offset
