@@ -33,20 +33,24 @@ class Kafka(Section):
     bootstrap: str = Field("127.0.0.1:9092", description="HOST:PORT[,HOST:PORT …]")
     prefix: str = Field("", description="put before every topic, group and transactional id")
     partitions: int = Field(1, ge=1, le=256, description="partitions of the partitioned topics")
-    replication: int = Field(1, ge=1, le=9)
+    replication: int = Field(1, ge=1, le=9, description="copies of each partition; 3 on a cluster")
     topics: dict[str, str] = Field(
         default_factory=dict, description="your own names for topics: interactions = 'clicks'"
     )
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_cafile: str | None = None
-    ssl_certfile: str | None = None
-    ssl_keyfile: str | None = None
-    ssl_password: SecretStr | None = None
-    session_timeout_ms: int = Field(10_000, ge=1_000)
-    max_poll_records: int = Field(500, ge=1)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how the broker is spoken to"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+        None, description="needed by the two SASL protocols"
+    )
+    sasl_username: str | None = Field(None, description="of PLAIN and SCRAM")
+    sasl_password: SecretStr | None = Field(None, description="never logged")
+    ssl_cafile: str | None = Field(None, description="path of the certificates to trust; none: those of the machine")
+    ssl_certfile: str | None = Field(None, description="path of the client certificate")
+    ssl_keyfile: str | None = Field(None, description="path of its key")
+    ssl_password: SecretStr | None = Field(None, description="of the key; never logged")
+    session_timeout_ms: int = Field(10_000, ge=1_000, description="silence after which a consumer counts as dead")
+    max_poll_records: int = Field(500, ge=1, description="records of one batch, at most; a batch is a transaction")
     exactly_once: bool = Field(True, description="false: at least once, for brokers such as the embedded one")
 
     @model_validator(mode="after")
@@ -70,7 +74,7 @@ class Users(Section):
         },
         description="weight of each event type in the state; 0: not an interest in the item",
     )  # fmt: skip
-    default_weight: float = Field(1.0, ge=0)
+    default_weight: float = Field(1.0, ge=0, description="weight of an event type that is not named")
     recent_ids: int = Field(64, ge=0, le=1024, description="event ids remembered against duplicates")
 
 
@@ -85,7 +89,9 @@ class Drift(Section):
 class Trigger(Section):
     """When training pays."""
 
-    policy: Literal["drift", "clock", "continuous", "never"] = "drift"
+    policy: Literal["drift", "clock", "continuous", "never"] = Field(
+        "drift", description="what starts a refresh: evidence, a count, as often as allowed, nothing"
+    )
     warm_up_events: int = Field(20_000, ge=1, description="interactions before the first training")
     min_new_events: int = Field(5_000, ge=1, description="interactions between two trainings, at least")
     cool_down_s: float = Field(0.0, ge=0, description="event time between two trainings, at least")
@@ -101,12 +107,12 @@ class Model(Section):
     """The language models."""
 
     encoder: str = Field("minilm", description="text encoder: 'minilm' (in the package), a path or a hub name")
-    encoder_max_tokens: int = Field(64, ge=8, le=512)
-    dim: int = Field(64, ge=8, le=1024)
-    layers: int = Field(2, ge=1, le=24)
-    heads: int = Field(2, ge=1, le=16)
+    encoder_max_tokens: int = Field(64, ge=8, le=512, description="a text is cut after so many")
+    dim: int = Field(64, ge=8, le=1024, description="width of the next-item LM")
+    layers: int = Field(2, ge=1, le=24, description="blocks of the next-item LM")
+    heads: int = Field(2, ge=1, le=16, description="attention heads of a block")
     context: int = Field(50, ge=2, le=1024, description="interactions that the next-item LM sees")
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1, description="in training")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Model:
@@ -120,14 +126,14 @@ class Training(Section):
 
     window_events: int = Field(20_000, ge=100, description="newest interactions that a refresh sees")
     replay_ratio: float = Field(2.0, ge=0, description="uniform replay from history tails, per new event")
-    warm_up_epochs: int = Field(12, ge=1)
+    warm_up_epochs: int = Field(12, ge=1, description="epochs of the first training")
     epochs: int = Field(4, ge=1, description="epochs of a refresh")
     max_steps: int = Field(
         2_000, ge=1, description="optimiser steps, at most; trainings are capped in steps, not seconds"
     )
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    refresh_learning_rate: float = Field(5e-4, gt=0)
+    batch_size: int = Field(64, ge=1, description="sequences per optimiser step")
+    learning_rate: float = Field(2e-3, gt=0, description="of the first training, at its highest")
+    refresh_learning_rate: float = Field(5e-4, gt=0, description="of a refresh, at its highest")
     threads: int = Field(1, ge=1, description="torch threads of a training")
     nice: int = Field(10, ge=0, le=19, description="added to the niceness of the training process")
     device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")
@@ -138,9 +144,9 @@ class Gate(Section):
     """When a candidate may go live."""
 
     hold_out: float = Field(0.2, gt=0, lt=0.9, description="newest share of the window, never trained on")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the bounds that decide")
     mrr_margin: float = Field(0.02, ge=0, lt=1, description="reciprocal rank may fall by this share, no more")
-    bootstrap: int = Field(1_000, ge=100)
+    bootstrap: int = Field(1_000, ge=100, description="resamples of the held-out blocks")
     shadow_blocks: int = Field(
         2_000, ge=0, description="blocks an undecided candidate is shadowed for, at most; 0: refuse"
     )
@@ -200,7 +206,7 @@ class Settings(BaseSettings):
     scoring: Scoring = Scoring()
     store: Store = Store()
     http: Http = Http()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of every random draw, together with an event's or a job's id")
 
     @classmethod
     def settings_customise_sources(  # noqa: D102 - see the base class
