@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from producers.synthetic import DAY_S, NAMES, START_S, Plan, World, write_truth
+from stream.errors import LogError
+
+
+def shares(world: World, user: str, start_s: float, stop_s: float) -> Counter[str]:
+    topic = {item.item_id: item.categories[0] for item in world.items}
+    return Counter(topic[e.item_id] for e in world.interactions() if e.user_id == user and start_s <= e.at_s < stop_s)
+
+
+def test_same_seed_same_world_other_seed_other_world() -> None:
+    one, two, other = (World(Plan(users=30, items=40, events=500, seed=seed)) for seed in (1, 1, 2))
+    assert one.items == two.items
+    assert one.changes == two.changes
+    events = list(one.interactions())
+    assert events == list(two.interactions())
+    assert events != list(other.interactions())
+    assert len({e.event_id for e in events}) == 500
+    assert all(a.at_s <= b.at_s for a, b in itertools.pairwise(events))
+
+
+def test_titles_carry_the_words_of_their_topic() -> None:
+    world = World(Plan(items=16))
+    assert world.items[0].categories == [NAMES[0]]
+    assert world.items[9].categories == [NAMES[1]]
+    assert all(len(item.title.split()) == 4 for item in world.items)
+
+
+def test_a_swap_moves_a_users_events_at_its_second() -> None:
+    world = World(Plan(users=5, items=80, events=5_000, swaps=0.2, gradual=0.0, focus=1.0))
+    (change,) = world.changes
+    assert (change.kind, change.until_s) == ("swap", change.at_s)
+    assert set(shares(world, change.user_id, START_S, change.at_s)) == {change.before}
+    assert set(shares(world, change.user_id, change.at_s, START_S + 90 * DAY_S)) == {change.after}
+
+
+def test_a_gradual_change_is_half_done_in_its_middle() -> None:
+    world = World(Plan(users=2, items=80, events=20_000, swaps=0.0, gradual=0.5, focus=1.0, gradual_days=20.0))
+    (change,) = world.changes
+    assert change.until_s == change.at_s + 20 * DAY_S
+    during = shares(world, change.user_id, change.at_s, change.until_s)
+    assert during[change.after] / during.total() == pytest.approx(0.5, abs=0.06)
+    assert set(during) == {change.before, change.after}
+
+
+def test_a_category_moves_all_who_are_interested_in_it() -> None:
+    world = World(Plan(users=40, items=80, events=4_000, swaps=0.0, gradual=0.0, focus=1.0, category_day=45.0))
+    (change,) = world.changes
+    assert (change.kind, change.at_s) == ("category", START_S + 45 * DAY_S)
+    topic = {item.item_id: item.categories[0] for item in world.items}
+    before = {topic[e.item_id] for e in world.interactions() if e.at_s < change.at_s}
+    after = {topic[e.item_id] for e in world.interactions() if e.at_s >= change.at_s}
+    assert change.before in before
+    assert change.before not in after
+    assert change.after in after
+
+
+def test_a_population_change_draws_popularity_anew() -> None:
+    world = World(Plan(users=40, items=80, events=8_000, swaps=0.0, gradual=0.0, population_day=45.0))
+    (change,) = world.changes
+    assert (change.kind, change.user_id) == ("population", "")
+    before = Counter(e.item_id for e in world.interactions() if e.at_s < change.at_s)
+    after = Counter(e.item_id for e in world.interactions() if e.at_s >= change.at_s)
+    top = {item for item, _ in before.most_common(8)}
+    assert len(top & {item for item, _ in after.most_common(8)}) < 5
+
+
+def test_popularity_follows_the_power_law() -> None:
+    world = World(Plan(users=10, items=8 * 4, events=40_000, swaps=0.0, gradual=0.0, popularity=1.0))
+    counts = Counter(e.item_id for e in world.interactions())
+    of_topic = sorted((counts[i.item_id] for i in world.items if i.categories == [NAMES[0]]), reverse=True)
+    assert of_topic[0] / of_topic[1] == pytest.approx(2.0, rel=0.15)  # weights 1, 1/2, 1/3, 1/4
+    assert of_topic[0] / of_topic[3] == pytest.approx(4.0, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        ({"users": 0}, "synthetic users must be at least 1, got 0"),
+        ({"items": 7}, "synthetic items must be at least 8, one for each topic, got 7"),
+        ({"swaps": 0.7, "gradual": 0.4}, r"synthetic gradual must be between 0 and 1, with swaps, got 0\.4"),
+    ],
+)
+def test_refuses_plans_that_cannot_be(plan: dict[str, float], reason: str) -> None:
+    with pytest.raises(LogError, match=reason):
+        Plan(**plan)  # type: ignore[arg-type]
+
+
+def test_truth_is_written_as_json_lines(tmp_path: Path) -> None:
+    world = World(Plan(users=10, items=8, swaps=0.1, gradual=0.1))
+    path = tmp_path / "truth.jsonl"
+    write_truth(path, world.changes)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {row["kind"] for row in rows} == {"swap", "gradual"}
+    assert rows[0].keys() == {"kind", "user_id", "before", "after", "at", "until"}
+    with pytest.raises(LogError, match="cannot be written"):
+        write_truth(tmp_path / "no" / "truth.jsonl", world.changes)
