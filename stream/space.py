@@ -1,0 +1,303 @@
+"""The frozen space in which drift is measured, so that a refresh of a model can never look like drift.
+
+Letters: N items that the space was fitted with, B base dimensions (of the text encoder), D = 64 drift dimensions of
+which T = 32 come from text and the rest from co-occurrence, K segments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from stream import cooccurrence, segments
+from stream.calibration import calibrate
+from stream.decay import DEFAULT_FAST_S, VISITS_KEPT, Decay, auto_half_lives
+from stream.errors import StoreError
+from stream.settings import Drift, Users
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+DIM = 64
+TEXT_DIM = 32
+FORMAT = 1
+TENSORS, FACTS = "space.safetensors", "space.json"
+_ARRAYS = ("mean", "basis", "popular", "centres")
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A drift space: how items and texts become vectors in it, and what was known when it was frozen.
+
+    Attributes:
+        name: a hash of the content; states and vectors carry it.
+        mean, basis: a text vector x (B,) becomes (x - mean) @ basis (T,), or (D,) in a random space.
+        items: the items it was fitted with, the most popular first (N).
+        popular: their vectors, of unit length (N, D).
+        centres: of the segments (K, D).
+        segments: their names (K).
+        half_lives: event-time half-lives (slow, fast) that `auto` stands for, in seconds.
+        thresholds: of the drift detectors, by signal; empty: they are off.
+
+    >>> space = Space.random(base_dim=384, seed=7)
+    >>> space.vectors(["mug"], np.ones((1, 384), np.float32)).shape, space.thresholds
+    ((1, 64), {})
+    """
+
+    name: str
+    mean: Floats
+    basis: Floats
+    items: tuple[str, ...]
+    popular: Floats
+    centres: Floats
+    segments: tuple[str, ...]
+    half_lives: tuple[float, float]
+    thresholds: Mapping[str, float]
+    position: Mapping[str, int] = field(repr=False, compare=False)  # item -> row of `popular`
+
+    @classmethod
+    def random(cls, base_dim: int, seed: int) -> Space:
+        """The space before there is any: a seeded random projection of text; no segments, no detectors.
+
+        Distances survive it (Johnson & Lindenstrauss, 1984).
+        """
+        rng = np.random.default_rng([seed, base_dim])
+        basis = (rng.standard_normal((base_dim, DIM)) / np.sqrt(DIM)).astype(np.float32)
+        empty = np.zeros((0, DIM), np.float32)
+        half_lives = (VISITS_KEPT * DEFAULT_FAST_S, DEFAULT_FAST_S)
+        return _named(np.zeros(base_dim, np.float32), basis, (), empty, empty, (), half_lives, {})
+
+    @classmethod
+    def fit(
+        cls,
+        item_ids: Sequence[str],
+        base_vectors: Floats,
+        words: Sequence[str],
+        events: Sequence[NDArray[np.integer]],
+        times: Sequence[Doubles],
+        counts: NDArray[np.integer],
+        seed: int,
+        *,
+        users: Users | None = None,
+        drift: Drift | None = None,
+    ) -> Space:
+        """Fit and freeze a space on the warm-up; the same input gives the same space.
+
+        Whitened PCA of the text vectors, joined with co-occurrence vectors (zero for items that nobody touched);
+        both halves of unit length, co-occurrence shorter where little is known; the joined vector of unit length.
+
+        Args:
+            item_ids: of the catalogue (N).
+            base_vectors: their text vectors (N, B); a zero row where there is none.
+            words: title and categories of each, for naming the segments (N).
+            events: per person, item indices in time order.
+            times: per person, event times in seconds.
+            counts: interactions per item (N,).
+            seed: of k-means and of the calibration.
+            users: half-lives; the defaults if None.
+            drift: the allowed false alarms; the defaults if None.
+
+        Raises:
+            ValueError: fewer than two items, or columns of different lengths.
+        """
+        _check(item_ids, base_vectors, words, events, times, counts)
+        order = np.argsort(-np.asarray(counts), kind="stable")
+        items = tuple(item_ids[i] for i in order)
+        row = np.empty(len(order), np.int64)
+        row[order] = np.arange(len(order))
+        histories = [(row[np.asarray(e)], np.asarray(t, np.float64)) for e, t in zip(events, times, strict=True)]
+        mean, basis = _whitening(base_vectors)
+        together = cooccurrence.vectors(
+            len(items), [h for h, _ in histories], np.asarray(counts)[order].astype(np.int64), DIM - TEXT_DIM
+        )
+        popular = _joined(_text(base_vectors[order], mean, basis), together)
+        centres = segments.cluster(popular, segments.how_many(len(items)), seed)
+        member = segments.assign(popular, centres)
+        titles = tuple(segments.names([words[i] for i in order], member, len(centres)))
+        space = _named(mean, basis, items, popular, centres, titles, auto_half_lives(t for _, t in histories), {})
+        return space.calibrated(histories, users or Users(), drift or Drift(), seed)
+
+    def calibrated(self, histories: Sequence[tuple[Ints, Doubles]], users: Users, drift: Drift, seed: int) -> Space:
+        """The same space with thresholds for the detectors; see `stream.calibration.calibrate`."""
+        slow, fast = self.decays(users)
+        thresholds = calibrate(
+            histories,
+            self.popular,
+            slow,
+            fast,
+            peers=drift.peers,
+            false_alarms_per_1000=drift.false_alarms_per_1000,
+            rest=drift.reaction_events,
+            seed=seed,
+        )
+        return _renamed(replace(self, thresholds=thresholds))
+
+    def decays(self, users: Users) -> tuple[Decay, Decay]:
+        """Decay of the slow and of the fast state: as set, or what the space was fitted with for `auto`."""
+        slow_s, fast_s = self.half_lives
+        return (
+            Decay(slow_s if users.half_life_s == "auto" else users.half_life_s, users.half_life_events),
+            Decay(fast_s if users.fast_half_life_s == "auto" else users.fast_half_life_s, users.fast_half_life_events),
+        )
+
+    def vectors(self, item_ids: Sequence[str], base_vectors: Floats) -> Floats:
+        """Drift vectors of items, of unit length (n, D); those that the space was fitted with keep theirs."""
+        out = self.texts(base_vectors)
+        for i, item_id in enumerate(item_ids):
+            row = self.position.get(item_id)
+            if row is not None:
+                out[i] = self.popular[row]
+        return out
+
+    def texts(self, base_vectors: Floats) -> Floats:
+        """Texts, or items unknown at the fit, in drift space: the part from co-occurrence is zero (n, D)."""
+        text = _text(base_vectors, self.mean, self.basis)
+        return _joined(text, np.zeros((len(text), DIM - text.shape[1]), np.float32))
+
+    def segment_of(self, vectors: Floats) -> Ints:
+        """Index of the segment of each vector (n,).
+
+        Raises:
+            ValueError: a random space has no segments.
+        """
+        if not len(self.centres):
+            raise ValueError(f"space must have segments, got {self.name!r}, a random one")
+        return segments.assign(vectors, self.centres)
+
+    def moved(self, slow: Floats, fast: Floats, most: int = 2) -> tuple[list[str], list[str]]:
+        """Segments that gained and lost between two states, strongest first: names, at most `most` of each.
+
+        A segment's part in a state is the share of softened affinity to its centre.
+        """
+        if not len(self.centres):
+            return [], []
+        change = _shares(self.centres, fast) - _shares(self.centres, slow)  # (K,)
+        order = np.argsort(change, kind="stable")
+        risen = [self.segments[i] for i in order[::-1][:most] if change[i] > 0]
+        return risen, [self.segments[i] for i in order[:most] if change[i] < 0]
+
+    def save(self, directory: Path) -> None:
+        """Write `space.safetensors` and `space.json` into an existing directory."""
+        save_file({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, directory / TENSORS)
+        facts = {"format": FORMAT, "name": self.name, "items": self.items, "segments": self.segments,
+                 "half_lives": self.half_lives, "thresholds": _finite(self.thresholds)}  # fmt: skip
+        (directory / FACTS).write_text(json.dumps(facts, ensure_ascii=False, allow_nan=False))
+
+    @classmethod
+    def load(cls, directory: Path) -> Space:
+        """Read what `save` wrote.
+
+        Raises:
+            StoreError: missing, damaged, of another format, or not what its name says.
+        """
+        try:
+            arrays = load_file(directory / TENSORS)
+            facts = json.loads((directory / FACTS).read_text())
+            if facts["format"] != FORMAT:
+                raise StoreError(f"{directory / FACTS} must have format {FORMAT}, got {facts['format']!r}")
+            slow_s, fast_s = facts["half_lives"]
+            space = _named(
+                arrays["mean"], arrays["basis"], tuple(facts["items"]), arrays["popular"], arrays["centres"],
+                tuple(facts["segments"]), (slow_s, fast_s), facts["thresholds"],
+            )  # fmt: skip
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{directory} must hold a drift space: {error}") from None
+        if space.name != facts["name"]:
+            raise StoreError(f"{directory} must hold the drift space {facts['name']!r}, its content is {space.name!r}")
+        return space
+
+
+def _named(
+    mean: Floats,
+    basis: Floats,
+    items: tuple[str, ...],
+    popular: Floats,
+    centres: Floats,
+    titles: tuple[str, ...],
+    half_lives: tuple[float, float],
+    thresholds: Mapping[str, float],
+) -> Space:
+    position = {item_id: row for row, item_id in enumerate(items)}
+    return _renamed(Space("", mean, basis, items, popular, centres, titles, half_lives, _finite(thresholds), position))
+
+
+def _renamed(space: Space) -> Space:
+    """The space under the hash of its content."""
+    digest = hashlib.sha256()
+    for name in _ARRAYS:
+        digest.update(np.ascontiguousarray(getattr(space, name), "<f4").tobytes())
+    facts = [space.items, space.segments, space.half_lives, sorted(_finite(space.thresholds).items())]
+    digest.update(json.dumps(facts).encode())
+    return replace(
+        space, name=("s" if space.items else "r") + digest.hexdigest()[:8], thresholds=_finite(space.thresholds)
+    )
+
+
+def _finite(thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Only the thresholds of detectors that are on."""
+    return {name: float(value) for name, value in thresholds.items() if np.isfinite(value)}
+
+
+def _whitening(base: Floats) -> tuple[Floats, Floats]:
+    """Mean (B,) and basis (B, T) of a whitened PCA; rows of zeros are left out."""
+    known = base[np.any(base != 0, axis=1)].astype(np.float64)
+    if not len(known):
+        return np.zeros(base.shape[1], np.float32), np.zeros((base.shape[1], TEXT_DIM), np.float32)
+    mean = known.mean(0)
+    values, axes = np.linalg.eigh((known - mean).T @ (known - mean) / len(known))
+    kept = min(TEXT_DIM, base.shape[1])
+    top, axes = np.maximum(values[::-1][:kept], 0.0), axes[:, ::-1][:, :kept]
+    floor = 1e-3 * max(float(top[0]), 1e-12)  # directions with next to no variance are not blown up
+    basis = np.zeros((base.shape[1], TEXT_DIM))
+    basis[:, :kept] = np.where(top > floor, axes / np.sqrt(np.maximum(top, floor)), 0.0)
+    return mean.astype(np.float32), basis.astype(np.float32)
+
+
+def _text(base: Floats, mean: Floats, basis: Floats) -> Floats:
+    """Projected texts of unit length; zero where there is no text (n, T)."""
+    base = np.asarray(base, np.float32)
+    projected = (base - mean) @ basis
+    projected[~np.any(base != 0, axis=1)] = 0.0
+    return _unit(projected)
+
+
+def _joined(text: Floats, together: Floats) -> Floats:
+    return _unit(np.concatenate([text, together], axis=1))
+
+
+def _unit(rows: NDArray[np.floating]) -> Floats:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.where(length > 1e-6, rows / np.maximum(length, 1e-6), 0.0).astype(np.float32)
+
+
+def _shares(centres: Floats, state: Floats) -> Floats:
+    """Softmax over segments of the cosine to their centres, at temperature 0.2 (K,)."""
+    cosine = _unit(centres) @ _unit(state[None])[0]
+    weight = np.exp((cosine - cosine.max()) / 0.2)
+    return np.asarray(weight / weight.sum(), np.float32)
+
+
+def _check(
+    item_ids: Sequence[str],
+    base: Floats,
+    words: Sequence[str],
+    events: Sequence[NDArray[np.integer]],
+    times: Sequence[Doubles],
+    counts: NDArray[np.integer],
+) -> None:
+    if len(item_ids) < 2:
+        raise ValueError(f"item_ids must hold at least two items, got {len(item_ids)}")
+    for name, column in (("base_vectors", base), ("words", words), ("counts", counts)):
+        if len(column) != len(item_ids):
+            raise ValueError(f"{name} must have one row per item ({len(item_ids)}), got {len(column)}")
+    if [len(e) for e in events] != [len(t) for t in times]:
+        raise ValueError(f"times must have the shape of events, got {len(times)} and {len(events)} people")
