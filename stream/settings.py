@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -19,6 +19,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from stream.errors import SettingsError
 
 DAY_S = 86_400.0
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
@@ -32,6 +33,9 @@ class Kafka(Section):
 
     bootstrap: str = Field("127.0.0.1:9092", description="HOST:PORT[,HOST:PORT …]")
     prefix: str = Field("", description="put before every topic, group and transactional id")
+    instance: str = Field(
+        "0", min_length=1, description="this process among its group's: unique there, the same after a restart"
+    )
     partitions: int = Field(1, ge=1, le=256, description="partitions of the partitioned topics")
     replication: int = Field(1, ge=1, le=9, description="copies of each partition; 3 on a cluster")
     topics: dict[str, str] = Field(
@@ -64,8 +68,10 @@ class Users(Section):
     """The state of a person."""
 
     tail: int = Field(50, ge=1, le=1000, description="interactions kept in the history tail")
-    half_life_s: float | Literal["auto"] = Field("auto", description="event-time half-life of the slow state, seconds")
-    fast_half_life_s: float | Literal["auto"] = Field("auto", description="event-time half-life of the fast state")
+    half_life_s: Positive | Literal["auto"] = Field(
+        "auto", description="event-time half-life of the slow state, seconds"
+    )
+    fast_half_life_s: Positive | Literal["auto"] = Field("auto", description="event-time half-life of the fast state")
     half_life_events: float = Field(70.0, gt=0, description="count half-life of the slow state (beta .99)")
     fast_half_life_events: float = Field(5.0, gt=0, description="count half-life of the fast state")
     weights: dict[str, float] = Field(

@@ -74,6 +74,7 @@ REFUSED = [
     ("[scoring]\nk = 0", r"^scoring\.k: input should be greater than or equal to 1, got 0$"),
     ("[scoring]\nk = 'ten'", r"^scoring\.k: input should be a valid integer.*got 'ten'$"),
     ("[trigger]\npolicy = 'often'", r"^trigger\.policy: input should be 'drift', 'clock', 'continuous' or 'never'"),
+    ("[users]\nhalf_life_s = 0", r"^users\.half_life_s.*: input should be greater than 0, got 0$"),
     ("[users]\ntail = 20", r"^model\.context must be at most users\.tail \(20\), got 50$"),
     ("[model]\ndim = 65", r"^model\.dim must be a multiple of model\.heads \(2\), got 65$"),
     (

@@ -1,0 +1,74 @@
+# `make` alone lists what there is. PYTHON, DATASET, DATA and ARGS can be set; V=1 shows what pip does.
+
+PYTHON  ?= python3
+DATASET ?= online-retail
+DATA    ?=
+ARGS    ?=
+V       ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+PIP   := $(BIN)/python -m pip install $(if $(V),,--quiet) --disable-pip-version-check -c constraints.txt
+
+# one torch thread per process and no look-ups on the network: tests give the same results everywhere
+TEST_ENV := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo replay test lint format docs clean distclean
+
+help:  ## list the targets
+	@echo "Meander, a streaming recommender that follows its users as their interests drift"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12 chooses the interpreter of the first installation; 3.11 or newer is needed."
+
+install: $(VENV)/.installed  ## install into .venv what running needs, once
+
+demo: $(VENV)/.installed  ## the whole loop on Online Retail: broker, five consumers, a live view, a report
+	$(BIN)/meander demo $(ARGS)
+
+replay: $(VENV)/.installed  ## the same handlers in one process, no broker: DATASET=online-retail|ml-100k DATA=DIR
+	$(BIN)/meander replay --dataset $(DATASET) $(if $(DATA),--path $(DATA)) $(ARGS)
+
+test: $(VENV)/.installed-dev lint  ## ruff, mypy and all tests; Apache Kafka's too where KAFKA_HOME is set
+	$(TEST_ENV) $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev  ## ruff and mypy alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## let ruff put the code in form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed  ## write docs/topics.md and docs/settings.md anew from the code
+	$(BIN)/python docs/generate.py
+
+clean:  ## remove caches and builds
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## remove .venv and everything that runs left in runs/, too
+	rm -rf $(VENV) runs
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Meander needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		rm -rf $(VENV); echo "On Debian and Ubuntu, python3 -m venv needs: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV), once: about 90 s, longer where torch must be downloaded (V=1 shows pip at work) ..."
+	@$(PIP) --editable '.[embedded]'
+	@touch $@
+	@echo "Installed."
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV) what the tests need, once: about 90 s, or 10 s after an installation ..."
+	@$(PIP) --editable '.[embedded,dev]'
+	@touch $(VENV)/.installed $@
+	@echo "Installed."
