@@ -1,0 +1,227 @@
+"""The report of a run: one HTML page that needs no network, light or dark as the reader's system is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from consumers import charts
+from consumers.report_page import PAGE
+from stream.errors import LogError
+
+TRIGGERS = {
+    "warm-up": "the first training, on everything before it",
+    "population": "the population's prediction loss changed (ADWIN)",
+    "users": "improbably many users' interests moved",
+    "staleness": "the live model had become too old",
+    "clock": "by the clock",
+    "continuous": "as soon as there was enough new data",
+}
+SETTLED = {"promoted": "live", "undecided": "shadow", "refused": "refused"}  # verdict → class of its badge
+
+
+def write_report(result: Mapping[str, Any], path: Path) -> None:
+    """Write the page for `result`, the dict that `meander replay --json` writes (see `consumers.summary`).
+
+    Whatever is missing of it is left out of the page.
+
+    Raises:
+        LogError: the file cannot be written.
+    """
+    page = render(result)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise LogError(f"{path} cannot be written: {error}") from None
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """The page as a string.
+
+    >>> page = render({"dataset": "<shop>", "events": 1200, "hit_rate_10": 0.096})
+    >>> "&lt;shop&gt;" in page, "<shop>" in page, ".096" in page, "1,200" in page
+    (True, False, True, True)
+    """
+    marks = _marks(result)
+    points = result.get("curves") or []
+    span = [row["at"] for key in ("curves", "alarm_days") for row in (result.get(key) or [])]
+    return Template(PAGE).substitute(
+        title=escape(f"Meander on {result.get('dataset', 'a log')}"),
+        lead=_lead(result),
+        tiles="".join(_tile(*tile) for tile in _tiles(result)),
+        curves=charts.hit_rates(points, marks, span) if points else "<p>No window of events was tested.</p>",
+        alarms=_alarms(result, marks, span),
+        segments=_segments(result),
+        trainings=_trainings(result.get("trainings") or []),
+        rulings=_rulings(result.get("rulings") or []),
+        figures=_figures(result),
+    )
+
+
+def number(value: object) -> str:
+    """A figure for people to read.
+
+    >>> [number(v) for v in (387841, 0.09612, 12.3456, 3.2e-07, 0.0, None, True, "gate")]
+    ['387,841', '.096', '12.35', '3.2e-07', '0', '-', 'yes', 'gate']
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, float):
+        return str(value)
+    if value != value:
+        return "-"
+    if value == int(value):
+        return f"{int(value):,}"
+    if abs(value) < 0.001:
+        return f"{value:.1e}"
+    if abs(value) < 1:
+        return f"{value:.3f}".replace("0.", ".", 1)
+    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def day(at: object) -> str:
+    """Date and minute of an RFC 3339 time.
+
+    >>> day("2011-09-01T08:00:00.000Z"), day(None)
+    ('2011-09-01 08:00', '-')
+    """
+    return str(at)[:16].replace("T", " ") if at else "-"
+
+
+def _lead(result: Mapping[str, Any]) -> str:
+    parts = [f"{number(result[key])} {noun}" for key, noun in _COUNTS if result.get(key) is not None]
+    if result.get("policy"):
+        parts.append(f"policy “{result['policy']}”")
+    points = result.get("curves") or []
+    if points:
+        parts.append(f"{day(points[0]['at'])[:10]} to {day(points[-1]['at'])[:10]}")
+    return escape(" · ".join(parts))
+
+
+_COUNTS = (("events", "events"), ("users", "users"), ("items", "items"))
+
+
+def _tiles(result: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Class, figure, name and remark of each headline figure."""
+    trainings = result.get("trainings") or []
+    published = result.get("versions_published", 0)
+    alarms = result.get("alarms") or {}
+    popular = result.get("popularity_hit_rate_10")
+    gain = ""
+    if popular and result.get("hit_rate_10"):
+        gain = f"{result['hit_rate_10'] / popular:.1f} times popularity's"
+    tiles = [
+        ("arrival", number(result.get("hit_rate_10")), "hit rate at 10, on arrival", gain),
+        (
+            "served",
+            number(result.get("served_hit_rate_10")),
+            "hit rate at 10, served",
+            "the list that lay on the topic",
+        ),
+        ("popularity", number(popular), "popularity alone", "decayed, on arrival"),
+        ("", f"{published} of {len(trainings)}", "trainings went live", "the gate decided each"),
+        (
+            "",
+            number(alarms.get("user", 0)),
+            "users' drift alarms",
+            f"{number(alarms.get('population', 0))} of the population",
+        ),
+    ]
+    return [tile for tile in tiles if tile[1] != "-"]
+
+
+def _tile(kind: str, figure: str, name: str, remark: str) -> str:
+    lines = f"<b>{escape(figure)}</b><span>{escape(name)}</span><small>{escape(remark)}</small>"
+    return f'<div class="tile {kind}">{lines}</div>'
+
+
+def _marks(result: Mapping[str, Any]) -> list[charts.Mark]:
+    """Where versions went live, and where a candidate did not."""
+    marks = []
+    for row in result.get("trainings") or []:
+        live = _verdict(row) == "promoted"
+        at = (row.get("live_at") if live else None) or row["at"]
+        marks.append(charts.Mark(at, str(row.get("version", "")), live))
+    return marks
+
+
+def _alarms(result: Mapping[str, Any], marks: Sequence[charts.Mark], span: Sequence[str]) -> str:
+    days = result.get("alarm_days") or []
+    return charts.alarms(days, marks, span) if days else "<p>No user's interests were found to have moved.</p>"
+
+
+def _segments(result: Mapping[str, Any]) -> str:
+    rows = result.get("segments") or []
+    if not rows:
+        return ""
+    head = '<h2>Where interests went</h2><p class="note">Alarmed users who moved <span class="rise">to</span> a segment'
+    return f'{head} and <span class="fall">away</span> from it.</p><figure>{charts.segments(rows)}</figure>'
+
+
+def _trainings(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "<p>Nothing was trained.</p>"
+    head = "<tr><th>decided<th>why<th>version<th>verdict<th>what the gate saw"
+    head += "<th class=n>examples<th class=n>steps<th class=n>seconds"
+    return f"<table><thead>{head}</thead><tbody>{''.join(_training(row) for row in rows)}</tbody></table>"
+
+
+def _training(row: Mapping[str, Any]) -> str:
+    verdict = _verdict(row)
+    gate = {key: value for key, value in (row.get("gate") or {}).items() if key != "verdict"}
+    reason = str(gate.pop("reason", ""))
+    why = TRIGGERS.get(str(row.get("trigger")), str(row.get("trigger")))
+    cells = [
+        f"<td>{escape(day(row.get('at')))}",
+        f"<td>{escape(why)}{_pairs(row.get('evidence') or {})}",
+        f"<td>{escape(str(row.get('version', '')))}",
+        f'<td><span class="badge {SETTLED.get(verdict, "refused")}">{escape(verdict)}</span>',
+        f"<td>{escape(reason)}{_pairs(gate)}",
+        *(f"<td class=n>{escape(number(row.get(key)))}" for key in ("examples", "steps")),
+        f"<td class=n>{escape(number(round(float(row.get('seconds') or 0), 1)))}",
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _rulings(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    lines = [
+        f"<tr><td>{escape(day(row['at']))}<td>{escape(row['version'])}<td>{escape(row['ruling'])}"
+        f"<td>{escape(row['reason'])}{_pairs(row.get('numbers') or {})}</tr>"
+        for row in rows
+    ]
+    head = "<tr><th>decided<th>version<th>ruling<th>why"
+    return f"<h2>Later rulings</h2><table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Names and numbers, small."""
+    if not values:
+        return ""
+    shown = "".join(
+        f"<span>{escape(str(key).replace('_', ' '))} <b>{escape(number(v))}</b></span>" for key, v in values.items()
+    )
+    return f'<div class="pairs">{shown}</div>'
+
+
+def _figures(result: Mapping[str, Any]) -> str:
+    """Every plain figure of the result."""
+    plain = {key: value for key, value in result.items() if isinstance(value, (str, int, float)) or value is None}
+    rows = "".join(
+        f"<tr><td>{escape(key.replace('_', ' '))}<td class=n>{escape(number(value))}</tr>"
+        for key, value in plain.items()
+    )
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    return str(row.get("verdict") or (row.get("gate") or {}).get("verdict") or "")

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.report import TRIGGERS, render, write_report
+from stream.errors import LogError
+
+RESULT: dict[str, Any] = {
+    "dataset": "online-retail",
+    "policy": "drift",
+    "events": 387_841,
+    "hit_rate_10": 0.0961,
+    "served_hit_rate_10": 0.0902,
+    "popularity_hit_rate_10": 0.0331,
+    "alarms": {"user": 812, "population": 2},
+    "versions_published": 1,
+    "alarm_days": [{"at": "2011-09-01T00:00:00Z", "count": 3}],
+    "segments": [{"segment": "Toys <script>alert(1)</script>", "risen": 4, "fallen": 1}],
+    "curves": [
+        {"at": f"2011-09-0{n}T00:00:00Z", "events": n, "hit_rate_10": 0.1, "served_hit_rate_10": 0.09,
+         "popularity_hit_rate_10": 0.03}
+        for n in (1, 2, 3)
+    ],
+    "trainings": [
+        {"at": "2011-09-02T08:15:00Z", "trigger": "population", "evidence": {"width": 4123.0}, "version": "v2",
+         "gate": {"verdict": "promoted", "reason": "better <b>", "lower_bound": 0.0041}, "steps": 800, "seconds": 31.04,
+         "examples": 60_000},
+        {"at": "2011-09-03T00:00:00Z", "trigger": "users", "evidence": {}, "version": "v3",
+         "gate": {"verdict": "refused"}, "steps": 800, "seconds": 30.0, "examples": 60_000},
+    ],
+    "rulings": [{"at": "2011-09-03T00:00:00Z", "version": "v2", "ruling": "rollback", "reason": "worse", "numbers": {}}],
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Collects what a page shows and what it would load."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.words = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [str(value) for key, value in attrs if key in ("src", "href", "xlink:href")]
+
+    def handle_data(self, data: str) -> None:
+        self.words += data + " "
+
+
+def test_shows_the_headline_the_reasons_and_the_verdicts() -> None:
+    page = Page(render(RESULT))
+    for words in (".096", ".090", ".033", "2.9 times popularity's", "1 of 2", "812", TRIGGERS["population"], "promoted",
+                  "refused", "better <b>", ".004", "4,123", "31", "rollback"):  # fmt: skip
+        assert words in page.words, words
+    assert page.tags.count("svg") == 3
+
+
+def test_is_whole_without_a_network_and_runs_no_script() -> None:
+    page = Page(render(RESULT))
+    assert all(load.startswith("#") for load in page.loads)
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    assert "b" not in Page(render({**RESULT, "dataset": "<b>"})).words.split()[:0]
+
+
+def test_texts_of_the_data_are_escaped() -> None:
+    assert "<script>" not in render({**RESULT, "dataset": "<script>", "policy": "<script>"})
+
+
+@pytest.mark.parametrize("missing", list(RESULT))
+def test_whatever_is_missing_is_left_out(missing: str) -> None:
+    page = Page(render({key: value for key, value in RESULT.items() if key != missing}))
+    assert page.tags.count("main") == 1
+
+
+def test_an_empty_result_says_so() -> None:
+    words = Page(render({})).words
+    assert "Nothing was trained." in words
+    assert "No window of events was tested." in words
+
+
+def test_writes_into_a_new_folder(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "report.html"
+    write_report(RESULT, path)
+    assert path.read_text(encoding="utf-8") == render(RESULT)
+    with pytest.raises(LogError, match="cannot be written"):
+        write_report(RESULT, path / "below.html")
