@@ -18,8 +18,16 @@ DAYS = [{"at": "2011-09-01T00:00:00Z", "count": 3}, {"at": "2011-09-04T00:00:00Z
 SEGMENTS = [{"segment": "Tea & <Coffee>", "risen": 4, "fallen": 1}]
 
 
+def parsed(svg: str) -> ET.Element:
+    return ET.fromstring(svg)  # noqa: S314 - it is our own
+
+
 def texts(svg: str) -> list[str]:
-    return [node.text or "" for node in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    return [node.text or "" for node in parsed(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def ids(svg: str) -> set[str]:
+    return {node.attrib["id"] for node in parsed(svg).iter() if "id" in node.attrib}
 
 
 def test_hit_rates_name_the_lines_and_the_versions() -> None:
@@ -38,7 +46,7 @@ def test_days_without_alarms_and_texts_with_markup() -> None:
 
 @pytest.mark.parametrize("svg", [hit_rates(POINTS, MARKS), alarms(DAYS), segments(SEGMENTS), hit_rates(POINTS[:1])])
 def test_drawings_fill_their_place_and_take_colours_from_the_page(svg: str) -> None:
-    root = ET.fromstring(svg)
+    root = parsed(svg)
     assert "width" not in root.attrib
     assert "height" not in root.attrib
     assert root.attrib["aria-label"]
@@ -50,10 +58,7 @@ def test_drawings_fill_their_place_and_take_colours_from_the_page(svg: str) -> N
 def test_equal_data_give_equal_drawings_and_ids_differ_between_drawings() -> None:
     one, two = hit_rates(POINTS, MARKS), hit_rates(POINTS, MARKS)
     assert one == two
-    ids = [
-        {node.attrib["id"] for node in ET.fromstring(svg).iter() if "id" in node.attrib} for svg in (one, alarms(DAYS))
-    ]
-    assert not ids[0] & ids[1]
+    assert not ids(one) & ids(alarms(DAYS))
 
 
 def test_leaves_matplotlibs_settings_as_they_were() -> None:
