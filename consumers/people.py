@@ -1,0 +1,308 @@
+"""What a scorer remembers of people and partitions, and how it writes that to its changelogs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from stream.blend import FEATURES, Blend
+from stream.errors import StateError
+from stream.messages import BlockLoss, as_bytes, as_vector
+from stream.ranking import Tally
+from stream.statistics import Catalogue, ItemStats
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Profile:
+    """The part of a user-states record that a scorer uses: interests in drift space."""
+
+    space: str = ""
+    slow: Floats | None = None
+    fast: Floats | None = None
+    drifted: bool = False
+
+
+@dataclass(slots=True)
+class Open:
+    """A block that has been tested, in part or whole, and is not learned yet."""
+
+    block: str
+    at_s: float  # newest event time
+    items: list[int] = field(default_factory=list)
+    profile: Profile = field(default_factory=Profile)  # after the block's newest event
+    gradient: Doubles = field(default_factory=lambda: np.zeros(len(FEATURES)))  # sum over tested events
+    n: int = 0  # tested events that had a rank
+    losses: Doubles = field(default_factory=lambda: np.zeros(7))  # sums: see LOSSES; nan: not taken
+    drifted: bool = False
+
+
+LOSSES = ("blend", "model", "popularity", "parent", "reference", "shadow", "shadow_mrr")
+
+
+@dataclass(slots=True)
+class Person:
+    """One user of a partition. Memory: O(tail + items owned)."""
+
+    seq: int = 0  # newest sequence number seen
+    tail: list[int] = field(default_factory=list)  # ordinals learned, oldest first
+    tail_s: list[float] = field(default_factory=list)
+    owned: dict[int, int] = field(default_factory=dict)  # ordinal → times
+    bought_s: dict[int, float] = field(default_factory=dict)  # ordinal → newest event time
+    served: list[int] = field(default_factory=list)  # the list that lies on the topic
+    profile: Profile = field(default_factory=Profile)  # before the open block
+    open: Open | None = None
+
+
+@dataclass(slots=True)
+class Part:
+    """One partition's own state, beside its people and item statistics."""
+
+    blend: Blend
+    stats: ItemStats
+    clock_s: float = 0.0  # newest event time
+    through: int = -1  # interactions offset
+    events: int = 0
+    learned: int = 0
+    untested: int = 0
+    since_health: list[BlockLoss] = field(default_factory=list)
+    arrival: Tally = field(default_factory=Tally)
+    catalogue: Tally = field(default_factory=Tally)  # ranked among the whole available catalogue
+    served: Tally = field(default_factory=Tally)
+    popularity: Tally = field(default_factory=Tally)
+    people: dict[str, Person] = field(default_factory=dict)
+    new_items: int = 0
+    # not saved: derived, or written at once
+    dirty: set[str] = field(default_factory=set)
+    log: list[tuple[float, list[int], list[int]]] = field(default_factory=list)  # blocks learned since the last commit
+    changed: set[int] = field(default_factory=set)  # item rows changed since they were last written whole
+    generation: int = 0
+    segment: int = 0  # log records since the rows were last written whole
+    deadlines: list[tuple[float, str]] = field(default_factory=list)  # heap of open blocks
+
+
+class SavedOpen(Struct, array_like=True):
+    """`Open` on the wire."""
+
+    block: str
+    at_s: float
+    items: list[str]
+    profile: tuple[str, bytes, bytes, bool]
+    gradient: list[float]
+    n: int
+    losses: list[float | None]
+    drifted: bool
+
+
+class SavedPerson(Struct, array_like=True, tag="p1"):
+    """`Person` on the wire. Topic scorer-states, key `u/USER`."""
+
+    seq: int
+    tail: list[str]
+    tail_s: list[float]
+    owned: dict[str, tuple[int, float]]
+    served: list[str]
+    profile: tuple[str, bytes, bytes, bool]
+    open: SavedOpen | None
+
+
+class SavedPart(Struct, array_like=True, tag="s1"):
+    """`Part` on the wire. Topic scorer-states, key `part`."""
+
+    weights: list[float]
+    squares: list[float]
+    clock_s: float
+    through: int
+    events: int
+    learned: int
+    untested: int
+    since_health: list[BlockLoss]
+    tallies: list[tuple[int, int, int, float, float, int]]
+    new_items: int
+    generation: int
+    segment: int
+
+
+class SavedRow(Struct, array_like=True, tag="w1"):
+    """Counters and neighbours of an item, whole. Topic item-stats, key `i/ITEM`."""
+
+    item_id: str
+    ordinal: int
+    counters: tuple[float, float, float, float]  # count, short, long, newest_s
+    neighbours: list[str]
+    neighbour_weights: list[float]
+    followers: list[str]
+    follower_weights: list[float]
+
+
+class SavedLog(Struct, array_like=True, tag="l1"):
+    """Blocks learned since the rows were written whole. Topic item-stats, key `log/SEGMENT`."""
+
+    generation: int
+    segment: int
+    blocks: list[tuple[float, list[str], list[str]]]  # event time, tail before, items
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_states = msgspec.msgpack.Decoder(SavedPerson | SavedPart)
+_stats = msgspec.msgpack.Decoder(SavedRow | SavedLog)
+
+
+def read_state(value: bytes) -> SavedPerson | SavedPart:
+    """Read a record of scorer-states; raises StateError."""
+    try:
+        out: SavedPerson | SavedPart = _states.decode(value)
+    except msgspec.DecodeError as error:
+        raise StateError(f"scorer-states must be of this version's format: {error}") from None
+    return out
+
+
+def read_stats(value: bytes) -> SavedRow | SavedLog:
+    """Read a record of item-stats; raises StateError."""
+    try:
+        out: SavedRow | SavedLog = _stats.decode(value)
+    except msgspec.DecodeError as error:
+        raise StateError(f"item-stats must be of this version's format: {error}") from None
+    return out
+
+
+def save_person(person: Person, ids: list[str]) -> bytes:
+    """Write a person."""
+    opened = person.open
+    return _encode(
+        SavedPerson(
+            person.seq,
+            [ids[i] for i in person.tail],
+            person.tail_s,
+            {ids[i]: (n, person.bought_s[i]) for i, n in person.owned.items()},
+            [ids[i] for i in person.served],
+            _save_profile(person.profile),
+            _save_open(opened, ids) if opened else None,
+        )
+    )
+
+
+def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
+    """The person of `save_person`."""
+    add = catalogue.add
+    person = Person(saved.seq, [add(i) for i in saved.tail], list(saved.tail_s))
+    person.owned = {add(i): n for i, (n, _) in saved.owned.items()}
+    person.bought_s = {add(i): at_s for i, (_, at_s) in saved.owned.items()}
+    person.served = [add(i) for i in saved.served]
+    person.profile = _load_profile(saved.profile)
+    if saved.open:
+        o = saved.open
+        losses = np.array([np.nan if x is None else x for x in o.losses])
+        person.open = Open(
+            o.block,
+            o.at_s,
+            [add(i) for i in o.items],
+            _load_profile(o.profile),
+            np.array(o.gradient),
+            o.n,
+            losses,
+            o.drifted,
+        )
+    return person
+
+
+def save_part(part: Part) -> bytes:
+    """Write what is one per partition."""
+    tallies = [part.arrival, part.catalogue, part.served, part.popularity]
+    return _encode(
+        SavedPart(
+            part.blend.weights.tolist(),
+            part.blend.squares.tolist(),
+            part.clock_s,
+            part.through,
+            part.events,
+            part.learned,
+            part.untested,
+            part.since_health,
+            [(t.tested, t.hits_10, t.hits_20, t.ndcg_10, t.mrr_20, t.cold) for t in tallies],
+            part.new_items,
+            part.generation,
+            part.segment,
+        )
+    )
+
+
+def load_part(saved: SavedPart, part: Part) -> None:
+    """Fill `part` with what `save_part` wrote."""
+    part.blend.weights, part.blend.squares = np.array(saved.weights), np.array(saved.squares)
+    part.clock_s, part.through, part.events = saved.clock_s, saved.through, saved.events
+    part.learned, part.untested, part.new_items = saved.learned, saved.untested, saved.new_items
+    part.since_health = list(saved.since_health)
+    part.arrival, part.catalogue, part.served, part.popularity = (Tally(*t) for t in saved.tallies)
+    part.generation, part.segment = saved.generation, saved.segment
+
+
+def save_row(stats: ItemStats, item: int, ids: list[str]) -> bytes:
+    """Write one item's counters and rows."""
+    near, near_weights = stats.neighbours.row(item)
+    after, after_weights = stats.followers.row(item)
+    counters = (stats.count[item], stats.short[item], stats.long[item], stats.newest_s[item])
+    return _encode(
+        SavedRow(
+            ids[item],
+            item,
+            tuple(float(x) for x in counters),  # type: ignore[arg-type]
+            [ids[i] for i in near],
+            near_weights,
+            [ids[i] for i in after],
+            after_weights,
+        )
+    )
+
+
+def load_row(saved: SavedRow, stats: ItemStats, catalogue: Catalogue) -> None:
+    """Put one item's counters and rows."""
+    item = catalogue.add(saved.item_id)
+    stats.reserve(item + 1)
+    stats.count[item], stats.short[item], stats.long[item], stats.newest_s[item] = saved.counters
+    stats.neighbours.put(item, [catalogue.add(i) for i in saved.neighbours], saved.neighbour_weights)
+    stats.followers.put(item, [catalogue.add(i) for i in saved.followers], saved.follower_weights)
+
+
+def save_log(part: Part, ids: list[str]) -> bytes:
+    """Write the blocks learned since the last commit."""
+    blocks = [(at_s, [ids[i] for i in tail], [ids[i] for i in items]) for at_s, tail, items in part.log]
+    return _encode(SavedLog(part.generation, part.segment, blocks))
+
+
+def load_log(saved: SavedLog, stats: ItemStats, catalogue: Catalogue) -> set[int]:
+    """Learn the blocks of `save_log` again; return the rows that changed."""
+    changed: set[int] = set()
+    for at_s, tail, items in saved.blocks:
+        changed |= stats.learn(at_s, [catalogue.add(i) for i in tail], [catalogue.add(i) for i in items])
+    return changed
+
+
+def _save_open(opened: Open, ids: list[str]) -> SavedOpen:
+    return SavedOpen(
+        opened.block,
+        opened.at_s,
+        [ids[i] for i in opened.items],
+        _save_profile(opened.profile),
+        opened.gradient.tolist(),
+        opened.n,
+        [None if np.isnan(x) else x for x in opened.losses.tolist()],
+        opened.drifted,
+    )
+
+
+def _save_profile(profile: Profile) -> tuple[str, bytes, bytes, bool]:
+    slow = b"" if profile.slow is None else as_bytes(profile.slow)
+    fast = b"" if profile.fast is None else as_bytes(profile.fast)
+    return profile.space, slow, fast, profile.drifted
+
+
+def _load_profile(saved: tuple[str, bytes, bytes, bool]) -> Profile:
+    space, slow, fast, drifted = saved
+    return Profile(space, as_vector(slow) if slow else None, as_vector(fast) if fast else None, drifted)

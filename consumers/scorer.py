@@ -1,0 +1,561 @@
+"""The scorer: tests every event against what was known before its block, learns the block, recommends.
+
+Test-then-learn in blocks (prequential evaluation; Dawid 1984, Gama, Sebastião, Rodrigues 2013): an event is ranked
+with everything learned so far, but nothing of its own block. The block is learned once, when it closes: at another
+block of that user, or `scoring.group_timeout_s` of event time after its newest event.
+"""
+
+from __future__ import annotations
+
+import heapq
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers import people
+from consumers.people import Open, Part, Person, Profile
+from consumers.shelf import ModelLoader, Shelf, Slot, Vectors
+from stream import events, messages, topics
+from stream.blend import FEATURES, MODEL, Blend, Expectation, log_sum_exp, standardise
+from stream.errors import BadRecord
+from stream.messages import BlockLoss, Fresh, ItemVector, ModelHealth, ModelVersion, UserState
+from stream.ranker import Ranker, View
+from stream.ranking import rank_of, top
+from stream.records import Output, Record
+from stream.settings import Settings
+from stream.space import Space
+from stream.statistics import TAIL, Catalogue, ItemStats
+
+Doubles = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+SNAPSHOT_EVENTS = 50_000  # learned events of a partition between two whole writings of its changed item rows
+SMOOTHING = 0.1  # added to every decayed count where popularity is taken as a distribution
+REASONS = 3  # features named with each recommended item
+
+
+class ScorerHandler:
+    """Folds user-states records into statistics, blend and lists; see `stream.records.Handler`.
+
+    Memory: O(items x neighbours) per partition of the deployment, O(tail + items owned) per user of the assigned
+    partitions, and at most four models.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = (topics.USER_STATES,)
+    broadcasts: ClassVar[tuple[str, ...]] = (topics.ITEM_VECTORS, topics.MODEL_VERSIONS, topics.ITEM_STATS)
+    changelogs: ClassVar[tuple[str, ...]] = (topics.SCORER_STATES, topics.ITEM_STATS)
+
+    def __init__(
+        self,
+        settings: Settings,
+        model_loader: ModelLoader,
+        space_loader: Callable[[ModelVersion], Space | None] | None = None,
+    ) -> None:
+        self.settings, self.config = settings, settings.scoring
+        self.space_loader = space_loader
+        self.catalogue = Catalogue()
+        self.tables: dict[int, ItemStats] = {}
+        self.parts: dict[int, Part] = {}
+        self.ranker = Ranker(self.catalogue, [])
+        self.shelf = Shelf(model_loader)
+        self.journal: list[dict[str, object]] = self.shelf.journal
+        self.vectors = Vectors()
+        self.space: Space | None = None
+        self._space_done = -1
+        self._known: dict[int, tuple[bool, float]] = {}  # ordinal → (available, at_s), of items with a vector
+        self._available, self._since = np.ones(0, bool), np.zeros(0)
+        self._restored: dict[int, list[Record]] = {}
+        self._counts: dict[str, int] = {"recommendations": 0, "erased": 0}
+        self._epoch = 0  # counts everything that changes what an event is ranked with
+        self._test: tuple[object, ...] | None = None  # key of the prepared test
+        self._prepared: _Prepared | None = None
+
+    # ------------------------------------------------------------------ the four verbs
+
+    def on_record(self, record: Record) -> Iterable[Output]:
+        """Fold one record; raises BadRecord for one that is damaged."""
+        if record.topic == topics.USER_STATES:
+            self._finish_restore()
+            return self._on_state(record)
+        if record.topic == topics.ITEM_VECTORS:
+            self._on_item(record)
+        elif record.topic == topics.MODEL_VERSIONS:
+            self._on_version(record)
+        elif record.topic == topics.ITEM_STATS:
+            self._on_foreign(record)
+        return ()
+
+    def snapshot(self) -> Iterator[Output]:
+        """What changed: people, the partition's own state, blocks learned; item rows whole from time to time."""
+        ids = self.catalogue.ids
+        for number, part in self.parts.items():
+            for user_id in sorted(part.dirty):
+                person = part.people.get(user_id)
+                value = people.save_person(person, ids) if person else None
+                yield Output(topics.SCORER_STATES, b"u/" + user_id.encode(), value, number)
+            if part.log:
+                part.segment += 1
+                yield Output(topics.ITEM_STATS, b"log/%d" % part.segment, people.save_log(part, ids), number)
+                part.log.clear()
+            if part.learned >= (part.generation + 1) * SNAPSHOT_EVENTS:
+                part.generation, part.segment = part.learned // SNAPSHOT_EVENTS, 0
+                for item in sorted(part.changed):
+                    key = b"i/" + ids[item].encode()
+                    yield Output(topics.ITEM_STATS, key, people.save_row(part.stats, item, ids), number)
+                part.changed.clear()
+            if part.dirty:
+                yield Output(topics.SCORER_STATES, b"part", people.save_part(part), number)
+                part.dirty.clear()
+
+    def restore(self, record: Record) -> None:
+        """Keep a changelog record until the broadcasts have been read: ordinals then come out as they were."""
+        self._restored.setdefault(record.partition, []).append(record)
+
+    def forget(self, user_id: str) -> Iterator[Output]:
+        """Drop a person from every partition held; tombstones for their state and their list."""
+        for number, part in self.parts.items():
+            if part.people.pop(user_id, None) is not None:
+                part.dirty.discard(user_id)
+                self._counts["erased"] += 1
+                self._epoch += 1
+                yield Output(topics.SCORER_STATES, b"u/" + user_id.encode(), None, number)
+                yield Output(topics.RECOMMENDATIONS, user_id.encode(), None, number)
+
+    def figures(self) -> Mapping[tuple[str, ...], float]:
+        """Counters and gauges; see `stream.metrics`."""
+        parts = list(self.parts.values())
+        live = self.shelf.live
+        out: dict[tuple[str, ...], float] = {
+            ("events_total",): sum(p.events for p in parts),
+            ("untested_total",): sum(p.untested for p in parts),
+            ("users",): sum(len(p.people) for p in parts),
+            ("items",): len(self.catalogue),
+            ("tested_total",): sum(p.arrival.tested for p in parts),
+            ("hits_10_total",): sum(p.arrival.hits_10 for p in parts),
+            ("ndcg_10_sum_total",): sum(p.arrival.ndcg_10 for p in parts),
+            ("served_tested_total",): sum(p.served.tested for p in parts),
+            ("served_hits_10_total",): sum(p.served.hits_10 for p in parts),
+            ("popularity_hits_10_total",): sum(p.popularity.hits_10 for p in parts),
+            ("recommendations_total",): self._counts["recommendations"],
+            ("erased_total",): self._counts["erased"],
+            ("open_blocks",): sum(len(p.deadlines) for p in parts),
+            ("event_timestamp_seconds",): max((p.clock_s for p in parts), default=0.0),
+            ("swaps_total", "swapped"): self.shelf.swaps["swapped"],
+            ("swaps_total", "refused"): self.shelf.swaps["refused"],
+        }
+        if live:
+            out["live_version_info", live.version.version] = 1
+            out["model_horizon_timestamp_seconds",] = live.version.at_s
+        if self.shelf.shadow_name:
+            out["shadow_version_info", self.shelf.shadow_name] = 1
+        return out
+
+    # ------------------------------------------------------------------ broadcasts
+
+    def _on_item(self, record: Record) -> None:
+        if record.value is None:
+            ordinal = self.catalogue.ordinals.get((record.key or b"").decode())
+            if ordinal is not None:
+                self._known[ordinal] = (False, 0.0)
+        else:
+            item = messages.decode(ItemVector, record.value)
+            vector = messages.as_vector(item.vector)
+            if self.vectors.now and len(vector) != self.vectors.data.shape[1]:
+                raise BadRecord("vector", f"of {self.vectors.data.shape[1]} dimensions", len(vector))
+            ordinal = self.catalogue.add(item.item_id)
+            self.vectors.put(ordinal, vector)
+            self._known[ordinal] = (item.available, item.at_s)
+        self._available = np.ones(0, bool)  # to be made again
+        self._epoch += 1
+
+    def _on_version(self, record: Record) -> None:
+        if record.value is None:
+            return
+        version = messages.decode_version(record.value)
+        self.shelf.on_version((record.key or b"").decode(), version)
+        if isinstance(version, ModelVersion) and version.space and self.space_loader:
+            self.space = self.space_loader(version)
+            self._space_done = -1
+        self._epoch += 1
+
+    def _on_foreign(self, record: Record) -> None:
+        """Take over what another scorer has learned of its partitions."""
+        if record.value is None or record.partition in self.parts or record.partition in self._restored:
+            return
+        saved = people.read_stats(record.value)
+        stats = self._table(record.partition)
+        if isinstance(saved, people.SavedRow):
+            people.load_row(saved, stats, self.catalogue)
+        else:
+            people.load_log(saved, stats, self.catalogue)
+        self._epoch += 1
+
+    # ------------------------------------------------------------------ test, then learn
+
+    def _on_state(self, record: Record) -> Iterator[Output]:
+        part = self._part(record.partition)
+        if record.value is None:
+            yield from self.forget((record.key or b"").decode())
+            return
+        state = messages.decode(UserState, record.value)
+        person = part.people.setdefault(state.user_id, Person())
+        if person.seq and state.seq - len(state.fresh) > person.seq:
+            part.untested += state.seq - len(state.fresh) - person.seq
+        for fresh in state.fresh:
+            yield from self._on_event(record.partition, part, person, state, fresh)
+        profile = _profile(state)
+        if person.open is not None:
+            person.open.profile = profile
+        else:
+            person.profile = profile
+        person.seq = state.seq
+        part.through = max(part.through, state.through)
+        part.dirty.add(state.user_id)
+        if state.fresh and part.events > self.config.warm_up_events:
+            yield self._recommend(record.partition, part, state, person)
+
+    def _on_event(self, number: int, part: Part, person: Person, state: UserState, fresh: Fresh) -> Iterator[Output]:
+        part.clock_s = max(part.clock_s, fresh.at_s)
+        self._close_until(part, part.clock_s)
+        if person.open is not None and person.open.block != state.block:
+            self._close(part, state.user_id, person)
+        if self.shelf.advance(part.clock_s):
+            self._epoch += 1
+        item = self._item(fresh.item_id, part)
+        opened = person.open
+        if opened is None:
+            opened = person.open = Open(state.block, fresh.at_s, drifted=person.profile.drifted)
+            opened.losses[3:] = np.nan
+        opened.at_s = max(opened.at_s, fresh.at_s)
+        heapq.heappush(part.deadlines, (opened.at_s + self.config.group_timeout_s, state.user_id))
+        counts = self.config.repeats or (item not in person.owned and item not in opened.items)
+        if counts and part.events >= self.config.warm_up_events:
+            self._test_event(part, state, person, opened, item)
+        if counts:
+            opened.items.append(item)
+        part.events += 1
+        if part.events % self.config.health_events == 0:
+            yield self._health(number, part, state)
+
+    def _test_event(self, part: Part, state: UserState, person: Person, opened: Open, item: int) -> None:
+        test = self._prepare(part, state, person, opened)
+        in_headline, in_catalogue = bool(test.headline[item]), bool(test.available[item] or test.headline[item])
+        part.arrival.add(rank_of(test.expected.scores, item, test.headline) if in_headline else None)
+        part.catalogue.add(
+            rank_of(test.expected.scores, item, test.available | test.headline) if in_catalogue else None
+        )
+        part.popularity.add(rank_of(test.popular, item, test.headline) if in_headline else None)
+        served = person.served or test.stranger
+        part.served.add(served.index(item) if item in served else None)
+        if not in_headline:
+            return
+        opened.gradient = opened.gradient + test.expected.gradient(item)
+        opened.n += 1
+        losses = np.full(len(people.LOSSES), np.nan)
+        losses[0] = test.expected.loss(item)
+        losses[2] = test.popular_total - float(np.log(test.popular[item] + SMOOTHING))
+        losses[1] = losses[2]  # without a history the model has no say
+        if test.logits is not None:
+            losses[1] = test.model_total - float(test.logits[item])
+        for column, (scores, total) in test.companions.items():
+            losses[column] = total - float(scores[item])
+            if column == 5:
+                own = rank_of(test.expected.scores, item, test.headline)
+                losses[6] = 1 / (rank_of(scores, item, test.headline) + 1) - 1 / (own + 1)
+        opened.losses = losses if opened.n == 1 else opened.losses + losses
+
+    def _prepare(self, part: Part, state: UserState, person: Person, opened: Open) -> _Prepared:
+        """Everything an event of this block is ranked with; made once for as long as nothing changes."""
+        key = (id(part), state.user_id, state.block, part.clock_s, self._epoch)
+        if self._prepared is not None and self._test == key:
+            return self._prepared
+        counts = self.ranker.counts()
+        headline = counts > 0
+        if not self.config.repeats and person.owned:
+            headline[list(person.owned)] = False
+        if not headline.any():
+            headline = counts >= 0
+        view = self._view(person, person.profile, person.tail)
+        live = self._slot(self.shelf.live)
+        logits = live.logits(person.tail, person.tail_s) if live and person.tail else None
+        raw = self.ranker.features(view, part.clock_s, logits, counts)
+        z = standardise(raw, headline)
+        popular = np.expm1(raw[0])
+        self._prepared = _Prepared(
+            headline,
+            self._candidates(person, part.clock_s),
+            part.blend.expect(z, headline),
+            popular,
+            float(np.log((popular[headline] + SMOOTHING).sum())),
+            logits,
+            log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
+            top(popular, headline, self.config.k) if not person.served else [],
+            self._companions(part, state, person, opened, z, headline),
+        )
+        self._test = key
+        return self._prepared
+
+    def _companions(
+        self, part: Part, state: UserState, person: Person, opened: Open, z: Doubles, headline: Mask
+    ) -> dict[int, tuple[Doubles, float]]:
+        """The blend's scores with another version in place of the live one, by column of LOSSES."""
+        if not person.tail or self.shelf.live is None:
+            return {}
+        draw = zlib.crc32(f"{state.user_id}|{opened.block}".encode()) / 2**32
+        roles = ["shadow"] if self.shelf.shadow_name else []
+        if draw < self.config.shadow_share:
+            roles += ["parent", "reference"]
+        out: dict[int, tuple[Doubles, float]] = {}
+        for role in roles:
+            slot = self._slot(self.shelf.companion(role))
+            if slot is not None:
+                row = np.asarray(slot.logits(person.tail, person.tail_s), np.float64)[None]
+                swapped = z.copy()
+                swapped[MODEL] = standardise(row, headline)[0]
+                scores = part.blend.scores(swapped)
+                out[people.LOSSES.index(role)] = (scores, log_sum_exp(scores[headline]))
+        return out
+
+    def _close_until(self, part: Part, now_s: float) -> None:
+        while part.deadlines and part.deadlines[0][0] <= now_s:
+            _, user_id = heapq.heappop(part.deadlines)
+            person = part.people.get(user_id)
+            due = person and person.open and person.open.at_s + self.config.group_timeout_s <= now_s
+            if person and due:
+                self._close(part, user_id, person)
+
+    def _close(self, part: Part, user_id: str, person: Person) -> None:
+        """Learn a block: weights, item statistics, the person's history."""
+        opened, person.open = person.open, None
+        if opened is None:
+            return
+        part.dirty.add(user_id)
+        person.profile = opened.profile
+        self._epoch += 1
+        if opened.n:
+            part.blend.learn(opened.gradient / opened.n)
+            part.since_health.append(_loss(opened))
+        if not opened.items:
+            return
+        tail = person.tail[-TAIL:]
+        part.changed |= part.stats.learn(opened.at_s, tail, opened.items)
+        part.log.append((opened.at_s, tail, opened.items))
+        part.learned += len(opened.items)
+        for item in opened.items:
+            person.tail.append(item)
+            person.tail_s.append(opened.at_s)
+            person.owned[item] = person.owned.get(item, 0) + 1
+            person.bought_s[item] = opened.at_s
+        limit = self.settings.users.tail
+        del person.tail[:-limit], person.tail_s[:-limit]
+
+    # ------------------------------------------------------------------ outputs
+
+    def _recommend(self, number: int, part: Part, state: UserState, person: Person) -> Output:
+        opened = person.open
+        more = opened.items if opened else []
+        tail = (person.tail + more)[-self.settings.users.tail :]
+        tail_s = (person.tail_s + [opened.at_s if opened else 0.0] * len(more))[-self.settings.users.tail :]
+        profile = opened.profile if opened else person.profile
+        view = self._view(person, profile, tail, more, part.clock_s)
+        live = self._slot(self.shelf.live)
+        logits = live.logits(tail, tail_s) if live and tail else None
+        z = standardise(
+            self.ranker.features(view, part.clock_s, logits), candidates := self._candidates(person, part.clock_s, more)
+        )
+        best = top(part.blend.scores(z), candidates, self.config.k)
+        ids, weights = self.catalogue.ids, part.blend.weights
+        because = self.ranker.because(tail, best)
+        items = []
+        for item, reasons in zip(best, because, strict=True):
+            shares = weights * z[:, item]
+            strongest = np.argsort(-shares, kind="stable")[:REASONS]
+            items.append(
+                events.Recommended(
+                    item_id=ids[item],
+                    score=round(float(shares.sum()), 4),
+                    reasons={FEATURES[f]: round(float(shares[f]), 4) for f in strongest if shares[f] > 0},
+                    because=[ids[i] for i in reasons],
+                )
+            )
+        person.served = best
+        self._counts["recommendations"] += 1
+        message = events.Recommendation(
+            user_id=state.user_id,
+            at=events.rfc3339(part.clock_s),
+            model_version=live.version.version if live else "",
+            items=items,
+            answers=state.fresh[-1].event_id,
+            horizon=events.rfc3339(live.version.at_s if live else 0.0),
+            drifted=profile.drifted,
+        )
+        return Output(topics.RECOMMENDATIONS, state.user_id.encode(), events.encode(message), number)
+
+    def _health(self, number: int, part: Part, state: UserState) -> Output:
+        live = self.shelf.live
+        health = ModelHealth(
+            partition=number,
+            at_s=part.clock_s,
+            through=state.through,
+            events=part.events,
+            users=len(part.people),
+            tested=part.arrival.tested,
+            hits=part.arrival.hits_10,
+            ndcg=part.arrival.ndcg_10,
+            served_tested=part.served.tested,
+            served_hits=part.served.hits_10,
+            popularity_hits=part.popularity.hits_10,
+            version=live.version.version if live else "",
+            shadow=self.shelf.shadow_name,
+            blocks=part.since_health,
+            new_items=part.new_items,
+        )
+        part.since_health = []
+        return Output(topics.MODEL_HEALTH, b"%d" % number, messages.encode(health), number)
+
+    # ------------------------------------------------------------------ what it looks at
+
+    def _item(self, item_id: str, part: Part) -> int:
+        known = len(self.catalogue)
+        item = self.catalogue.add(item_id)
+        if item >= known:
+            self._epoch += 1
+        part.stats.reserve(item + 1)
+        if part.stats.count[item] == 0:
+            part.new_items += 1
+        return item
+
+    def _view(
+        self, person: Person, profile: Profile, tail: list[int], more: Iterable[int] = (), now_s: float = 0.0
+    ) -> View:
+        owned, bought_s = person.owned, person.bought_s
+        if more:
+            owned, bought_s = dict(owned), dict(bought_s)
+            for item in more:
+                owned[item], bought_s[item] = owned.get(item, 0) + 1, now_s
+        fits = self.space is not None and profile.space == self.space.name
+        return View(
+            tail,
+            owned if self.config.repeats else {},
+            bought_s,
+            profile.slow if fits else None,
+            profile.fast if fits else None,
+            profile.drifted,
+        )
+
+    def _slot(self, slot: Slot | None) -> Slot | None:
+        """Bring a slot's vectors up to date; also the ranker's, which come from the drift space."""
+        n = len(self.catalogue)
+        if self.space is not None and (len(self.ranker.space) < n or self._space_done != self.vectors.now):
+            self.ranker.space = self.space.vectors(self.catalogue.ids, self.vectors.rows(n))
+            self._space_done = self.vectors.now
+        if slot is None or not self.vectors.now:
+            return None
+        self.shelf.fill(slot, self.catalogue.ids, self.vectors)
+        return slot
+
+    def _candidates(self, person: Person, now_s: float, more: Iterable[int] = ()) -> Mask:
+        """The available catalogue (N,), without what the user has where repeats are not wanted."""
+        n = len(self.catalogue)
+        if len(self._available) < n:
+            self._available, self._since = np.ones(n, bool), np.zeros(n)
+            for ordinal, (available, at_s) in self._known.items():
+                self._available[ordinal], self._since[ordinal] = available, at_s
+        mask = self._available[:n] & (self._since[:n] <= now_s)
+        if not self.config.repeats:
+            mask[list(person.owned)] = False
+            mask[list(more)] = False
+        return mask if mask.any() else np.ones(n, bool)
+
+    def _table(self, number: int) -> ItemStats:
+        if number not in self.tables:
+            c = self.config
+            self.tables[number] = ItemStats(c.short_half_life_s, c.long_half_life_s, c.neighbours)
+            self.ranker.tables = [self.tables[p] for p in sorted(self.tables)]
+        return self.tables[number]
+
+    def _part(self, number: int) -> Part:
+        if number not in self.parts:
+            self.parts[number] = Part(Blend(self.config.learning_rate), self._table(number))
+        return self.parts[number]
+
+    # ------------------------------------------------------------------ recovery
+
+    def _finish_restore(self) -> None:
+        """Rebuild partitions from what `restore` kept: rows whole, then the blocks learned since, then people."""
+        if not self._restored:
+            return
+        for number, records in sorted(self._restored.items()):
+            part = self._part(number)
+            newest = {(r.topic, r.key): r for r in records}
+            stats = [people.read_stats(r.value) for (t, _), r in newest.items() if t == topics.ITEM_STATS and r.value]
+            for row in sorted((s for s in stats if isinstance(s, people.SavedRow)), key=lambda s: s.ordinal):
+                self.catalogue.add(row.item_id)
+            for saved in stats:
+                if isinstance(saved, people.SavedRow):
+                    people.load_row(saved, part.stats, self.catalogue)
+            self._restore_states(part, newest)
+            logs = (s for s in stats if isinstance(s, people.SavedLog) and s.generation == part.generation)
+            for log in sorted(logs, key=lambda s: s.segment):
+                part.changed |= people.load_log(log, part.stats, self.catalogue)
+        self._restored.clear()
+        self._epoch += 1
+
+    def _restore_states(self, part: Part, newest: Mapping[tuple[str, bytes | None], Record]) -> None:
+        for (topic, key), record in newest.items():
+            if topic != topics.SCORER_STATES or record.value is None:
+                continue
+            saved = people.read_state(record.value)
+            if isinstance(saved, people.SavedPart):
+                people.load_part(saved, part)
+                continue
+            user_id = (key or b"").decode().removeprefix("u/")
+            person = part.people[user_id] = people.load_person(saved, self.catalogue)
+            if person.open:
+                heapq.heappush(part.deadlines, (person.open.at_s + self.config.group_timeout_s, user_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What the events of one block are ranked with."""
+
+    headline: Mask  # (N,): items with an earlier interaction, the candidates of the headline figures
+    available: Mask  # (N,): the whole available catalogue
+    expected: Expectation
+    popular: Doubles  # (N,), decayed counts
+    popular_total: float  # log of their smoothed sum
+    logits: NDArray[np.float32] | None  # (N,)
+    model_total: float  # log-sum-exp of the logits over the headline candidates
+    stranger: list[int]  # the list that would have been served to someone without one
+    companions: dict[int, tuple[Doubles, float]]
+
+
+def _profile(state: UserState) -> Profile:
+    return Profile(
+        state.space,
+        messages.as_vector(state.slow),
+        messages.as_vector(state.fast),
+        bool(state.drift and state.drift[0] > 0),
+    )
+
+
+def _loss(opened: Open) -> BlockLoss:
+    mean = opened.losses / opened.n
+    blend, model, popularity = (float(x) for x in mean[:3])
+    parent, reference, shadow, shadow_mrr = (None if np.isnan(x) else float(x) for x in mean[3:])
+    return BlockLoss(
+        opened.at_s,
+        opened.n,
+        blend,
+        model,
+        popularity,
+        parent,
+        reference,
+        shadow,
+        shadow_mrr,
+        opened.drifted,
+    )

@@ -1,0 +1,242 @@
+"""The versions a scorer holds: the one that serves, its parent, the reference, a candidate in shadow.
+
+A new version is loaded into a standby copy by the loader's own thread; the swap flips one reference between two
+events, once the version's event time has come and a canary batch has been scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.errors import StoreError
+from stream.messages import ModelVersion, Ruling
+from stream.versions import live, shadow
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+STARTUP_S = 120.0  # how long a scorer that has just started waits for the model that was live
+
+
+class NextItem(Protocol):
+    """What the scorer needs of a next-item language model; see `stream.lm.NextItemLM`."""
+
+    @property
+    def base_dim(self) -> int:
+        """Width of the base vectors that it was trained on."""
+        ...
+
+    def item_matrix(self, item_ids: Sequence[str], vectors: Floats) -> Floats:
+        """Item vectors (n, d) from ids and base vectors (n, base dim)."""
+        ...
+
+    def user_vector(self, item_vectors: Floats, times_s: Doubles) -> Floats:
+        """User vector (d,) from the tail's item vectors (t, d), oldest first."""
+        ...
+
+
+ModelLoader = Callable[[ModelVersion], "Future[NextItem]"]
+
+
+@dataclass(slots=True)
+class Slot:
+    """One loaded version, its item vectors beside it."""
+
+    version: ModelVersion
+    model: NextItem
+    matrix: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (N, d)
+    done: int = 0  # vectors changed so far that `matrix` has seen
+
+    def logits(self, tail: Sequence[int], tail_s: Sequence[float]) -> Floats:
+        """Logits (N,) of every item after a history (ordinals, oldest first)."""
+        out: Floats = self.matrix @ self.user(tail, tail_s)
+        return out
+
+    def user(self, tail: Sequence[int], tail_s: Sequence[float]) -> Floats:
+        """The user vector (d,) of a history."""
+        return self.model.user_vector(self.matrix[np.asarray(tail, np.int64)], np.asarray(tail_s, np.float64))
+
+
+@dataclass(slots=True)
+class Vectors:
+    """Base vectors of the catalogue, and when each changed.
+
+    >>> vectors = Vectors()
+    >>> vectors.put(1, np.ones(2, np.float32)); vectors.rows(3).tolist()
+    [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+    >>> vectors.changed(0, 3).tolist()
+    [1]
+    """
+
+    data: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (rows, base dim)
+    stamps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (rows,); 0: never set
+    now: int = 0  # changes so far
+
+    def put(self, ordinal: int, vector: Floats) -> None:
+        """Set the vector of an item."""
+        self._reserve(ordinal + 1, len(vector))
+        self.now += 1
+        self.data[ordinal], self.stamps[ordinal] = vector, self.now
+
+    def rows(self, n: int) -> Floats:
+        """Vectors (n, base dim) of the first `n` items; zeros where there is none."""
+        self._reserve(n, self.data.shape[1])
+        return self.data[:n]
+
+    def changed(self, since: int, n: int) -> NDArray[np.int64]:
+        """Ordinals below `n` whose vector was set after change number `since`."""
+        return np.flatnonzero(self.stamps[:n] > since)
+
+    def _reserve(self, n: int, width: int) -> None:
+        if n <= len(self.data) and width == self.data.shape[1]:
+            return
+        keep = len(self.data) if width == self.data.shape[1] else 0
+        rows = max(n, len(self.data) * 3 // 2 if n > len(self.data) else len(self.data), 64)
+        data, stamps = np.zeros((rows, width), np.float32), np.zeros(rows, np.int64)
+        data[:keep], stamps[:keep] = self.data[:keep], self.stamps[:keep]
+        self.data, self.stamps = data, stamps
+
+
+@dataclass(slots=True)
+class Shelf:
+    """Which version serves, and when the next one does.
+
+    `advance(now_s)` is called before every event; it is cheap unless something is to be done. Memory: four models
+    and their item vectors.
+    """
+
+    loader: ModelLoader
+    records: dict[str, ModelVersion | Ruling] = field(default_factory=dict)  # by key, as on the topic
+    slots: dict[str, Slot] = field(default_factory=dict)
+    futures: dict[str, Future[NextItem]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)  # version → why
+    live: Slot | None = None
+    swaps: dict[str, int] = field(default_factory=lambda: {"swapped": 0, "refused": 0})
+    journal: list[dict[str, object]] = field(default_factory=list)
+    _look: bool = False  # something changed since the last advance
+    _next_s: float = float("inf")  # event time at which the next version may go live
+
+    def on_version(self, key: str, record: ModelVersion | Ruling) -> None:
+        """Take note of a record of model-versions; start loading what may be needed."""
+        self.records[key] = record
+        self._look = True
+        if isinstance(record, ModelVersion) and record.verdict != "refused" and record.version not in self.futures:
+            wanted = {record.version}
+            if self._target(float("inf")) in wanted or self.shadow_name in wanted:
+                self._start(record)
+
+    def advance(self, now_s: float) -> bool:
+        """Swap in what is live in event time `now_s`; True when something was swapped."""
+        if not self._look and now_s < self._next_s:
+            return False
+        self._look = False
+        self._next_s = min((r.live_at_s for r in self.records.values() if r.live_at_s > now_s), default=float("inf"))
+        target = self._target(now_s)
+        if target is None or (self.live is not None and self.live.version.version == target):
+            self._tidy()
+            return False
+        slot = self._load(target, wait=self.live is None)
+        if slot is None:
+            self._look = target not in self.refused  # still loading: look again at the next event
+            return False
+        before = self.live.version.version if self.live else ""
+        self.live = slot
+        self.swaps["swapped"] += 1
+        self.journal.append({"event": "swapped", "version": target, "before": before, "path": slot.version.path})
+        self._tidy()
+        return True
+
+    @property
+    def shadow_name(self) -> str:
+        """The candidate in shadow, "" while there is none."""
+        found = shadow(self.records.values())
+        return found.version if found and found.version not in self.refused else ""
+
+    def companion(self, role: str) -> Slot | None:
+        """The live version's "parent", the "reference" (first version), or the "shadow" candidate, if loaded."""
+        if self.live is None:
+            return None
+        name = {"parent": self.live.version.parent, "reference": self._reference(), "shadow": self.shadow_name}[role]
+        if not name or name == self.live.version.version:
+            return None
+        return self._load(name, wait=False)
+
+    def fill(self, slot: Slot, item_ids: Sequence[str], vectors: Vectors) -> None:
+        """Bring the item vectors of `slot` up to date with the catalogue."""
+        n, have = len(item_ids), len(slot.matrix)
+        if have == n and slot.done == vectors.now:
+            return
+        rows = vectors.rows(n)
+        if have == 0:
+            slot.matrix = slot.model.item_matrix(item_ids, rows)
+        else:
+            stale = np.union1d(vectors.changed(slot.done, have), np.arange(have, n))
+            slot.matrix = np.vstack([slot.matrix, np.zeros((n - have, slot.matrix.shape[1]), np.float32)])
+            slot.matrix[stale] = slot.model.item_matrix([item_ids[i] for i in stale], rows[stale])
+        slot.done = vectors.now
+
+    def _target(self, now_s: float) -> str | None:
+        usable = [r for r in self.records.values() if r.version not in self.refused]
+        found = live(usable, now_s)
+        return found.version if found else None
+
+    def _reference(self) -> str:
+        names = [r.version for r in self.records.values() if isinstance(r, ModelVersion) and r.verdict == "promoted"]
+        return names[0] if names else ""
+
+    def _start(self, record: ModelVersion) -> None:
+        self.futures[record.version] = self.loader(record)
+
+    def _load(self, name: str, wait: bool) -> Slot | None:
+        """The slot of a version, if its standby copy is ready and sound."""
+        if name in self.slots:
+            return self.slots[name]
+        record = self.records.get(name)
+        if name in self.refused or not isinstance(record, ModelVersion) or not record.path:
+            return None
+        if name not in self.futures:
+            self._start(record)
+        future = self.futures[name]
+        if not future.done() and not wait:
+            return None
+        try:
+            model = future.result(timeout=STARTUP_S)
+            slot = Slot(record, model)
+            _canary(model)
+        except (StoreError, ValueError, TimeoutError) as error:
+            self.refused[name] = str(error)
+            self.swaps["refused"] += 1
+            self._look = True
+            self.journal.append({"event": "swap refused", "version": name, "reason": str(error)})
+            return None
+        self.slots[name] = slot
+        return slot
+
+    def _tidy(self) -> None:
+        """Let go of versions that nothing needs any more."""
+        if self.live is None:
+            return
+        needed = {self.live.version.version, self.live.version.parent, self._reference(), self.shadow_name}
+        needed |= {r.version for r in self.records.values() if r.live_at_s >= self._next_s}
+        for held in (self.slots, self.futures):
+            for name in [n for n in held if n not in needed]:
+                del held[name]  # type: ignore[attr-defined]
+
+
+def _canary(model: NextItem) -> None:
+    """Score a few histories before a version may serve.
+
+    Raises:
+        StoreError: it answers with something that is not a number.
+    """
+    items = model.item_matrix([f"canary-{i}" for i in range(4)], np.eye(4, model.base_dim, dtype=np.float32))
+    for t in (1, 4):
+        logits = items @ model.user_vector(items[:t], np.arange(t, dtype=np.float64))
+        if not np.isfinite(logits).all():
+            raise StoreError("the canary batch must score finite numbers; the version is damaged")

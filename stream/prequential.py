@@ -1,0 +1,213 @@
+"""A paired test-then-learn run over a log: the blend with a candidate against the blend with the live model.
+
+The gate's own experiment. Both arms see the same blocks in the same order, share statistics and start from the same
+blend weights; only the language model's feature differs. Nothing of a block is learned before it has been tested, and
+neither model has been trained on the blocks that count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.blend import MODEL, Blend, standardise
+from stream.gate import PairedBlocks
+from stream.history import LoggedEvent
+from stream.ranker import Ranker, View
+from stream.ranking import rank_of
+from stream.settings import Settings
+from stream.statistics import Catalogue, ItemStats
+
+Floats = NDArray[np.float32]
+
+HISTORY_EVENTS = 60_000  # newest events before the hold-out that fill the statistics
+BURN_IN_BLOCKS = 400  # blocks before the hold-out on which the blend's weights settle, with the live model
+MOST_BLOCKS = 4_000  # newest blocks of the hold-out that are tested
+
+
+class Model(Protocol):
+    """A next-item model as the blend uses it; see `stream.lm.NextItemLM`."""
+
+    def item_matrix(self, item_ids: Sequence[str], vectors: Floats) -> Floats:
+        """Item vectors (n, d)."""
+        ...
+
+    def user_vector(self, item_vectors: Floats, times_s: NDArray[np.float64]) -> Floats:
+        """User vector (d,)."""
+        ...
+
+
+@dataclass(slots=True)
+class _Person:
+    tail: list[int] = field(default_factory=list)
+    tail_s: list[float] = field(default_factory=list)
+    owned: dict[int, int] = field(default_factory=dict)
+    bought_s: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Arm:
+    """The blend with one model."""
+
+    model: Model | None
+    matrix: Floats
+    blend: Blend
+    losses: list[float] = field(default_factory=list)
+    ranks: list[float] = field(default_factory=list)  # reciprocal, mean per block
+
+    def logits(self, person: _Person) -> Floats | None:
+        if self.model is None or not person.tail:
+            return None
+        user = self.model.user_vector(self.matrix[person.tail], np.asarray(person.tail_s))
+        out: Floats = self.matrix @ user
+        return out
+
+
+def paired_losses(
+    log: Sequence[LoggedEvent],
+    hold_out_from_s: float,
+    candidate: Model,
+    live: Model | None,
+    item_vectors: dict[str, Floats],
+    settings: Settings,
+) -> PairedBlocks:
+    """Test the hold-out's blocks with both models.
+
+    Args:
+        log: events in order of time, of people with a live state.
+        hold_out_from_s: event time; blocks that begin at or after it are tested and count.
+        candidate: the model that asks to go live.
+        live: the model that it would replace; None: the blend has no model.
+        item_vectors: base vectors (base dim,) by item id.
+        settings: `scoring` and `users` are used.
+
+    Returns:
+        One entry per tested block, in order of time.
+    """
+    catalogue = Catalogue()
+    for item_id in item_vectors:
+        catalogue.add(item_id)
+    for event in log:
+        catalogue.add(event.item_id)
+    base_dim = len(next(iter(item_vectors.values()))) if item_vectors else 1
+    vectors = np.zeros((len(catalogue), base_dim), np.float32)
+    for item_id, vector in item_vectors.items():
+        vectors[catalogue.ordinals[item_id]] = vector
+
+    run = _Run(
+        settings, catalogue, _arm(candidate, catalogue, vectors, settings), _arm(live, catalogue, vectors, settings)
+    )
+    begin = next((i for i, e in enumerate(log) if e.at_s >= hold_out_from_s), len(log))
+    before = list(_blocks(log[max(0, begin - HISTORY_EVENTS) : begin]))
+    for block in before[:-BURN_IN_BLOCKS]:
+        run.learn(block)
+    for block in before[-BURN_IN_BLOCKS:]:
+        run.test(block, burn_in=True)
+        run.learn(block)
+    run.candidate.blend.weights = run.live.blend.weights.copy()
+    run.candidate.blend.squares = run.live.blend.squares.copy()
+    held_out = list(_blocks(log[begin:]))
+    for block in held_out[:-MOST_BLOCKS]:
+        run.learn(block)
+    for block in held_out[-MOST_BLOCKS:]:
+        run.test(block)
+        run.learn(block)
+    return run.outcome()
+
+
+@dataclass(slots=True)
+class _Run:
+    settings: Settings
+    catalogue: Catalogue
+    candidate: _Arm
+    live: _Arm
+    stats: ItemStats = field(init=False)
+    ranker: Ranker = field(init=False)
+    people: dict[str, _Person] = field(default_factory=dict)
+    users: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    drifted: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        c = self.settings.scoring
+        self.stats = ItemStats(c.short_half_life_s, c.long_half_life_s, c.neighbours)
+        self.ranker = Ranker(self.catalogue, [self.stats])
+
+    def items(self, block: Sequence[LoggedEvent], person: _Person) -> list[int]:
+        """Ordinals that count: all, or first ones only where repeats do not."""
+        items = [self.catalogue.ordinals[e.item_id] for e in block]
+        if self.settings.scoring.repeats:
+            return items
+        return [i for i in dict.fromkeys(items) if i not in person.owned]
+
+    def test(self, block: Sequence[LoggedEvent], burn_in: bool = False) -> None:
+        """Rank a block's items in both arms and teach each arm's weights; with `burn_in` in the live arm alone."""
+        person = self.people.setdefault(block[0].user_id, _Person())
+        repeats = self.settings.scoring.repeats
+        counts = self.ranker.counts()
+        headline = counts > 0
+        if not repeats:
+            headline[list(person.owned)] = False
+        items = [i for i in self.items(block, person) if headline[i]]
+        if not items:
+            return
+        view = View(person.tail, person.owned if repeats else {}, person.bought_s)
+        z = standardise(self.ranker.features(view, block[0].at_s, None, counts), headline)
+        for arm in (self.live,) if burn_in else (self.live, self.candidate):
+            logits = arm.logits(person)
+            z = z.copy()
+            z[MODEL] = 0.0 if logits is None else standardise(logits[None].astype(np.float64), headline)[0]
+            expected = arm.blend.expect(z, headline)
+            if not burn_in:
+                arm.losses.append(float(np.mean([expected.loss(i) for i in items])))
+                ranks = [rank_of(expected.scores, i, headline) for i in items]
+                arm.ranks.append(float(np.mean([1.0 / (r + 1) for r in ranks])))
+            arm.blend.learn(np.mean([expected.gradient(i) for i in items], axis=0))
+        if not burn_in:
+            self.users.append(block[0].user_id)
+            self.sizes.append(len(items))
+            self.drifted.append(block[0].drifted)
+
+    def learn(self, block: Sequence[LoggedEvent]) -> None:
+        """Fold a block into statistics and its person's history."""
+        person = self.people.setdefault(block[0].user_id, _Person())
+        items = self.items(block, person)
+        if not items:
+            return
+        at_s = block[-1].at_s
+        self.stats.learn(at_s, person.tail, items)
+        for item in items:
+            person.tail.append(item)
+            person.tail_s.append(at_s)
+            person.owned[item] = person.owned.get(item, 0) + 1
+            person.bought_s[item] = at_s
+        limit = self.settings.users.tail
+        del person.tail[:-limit], person.tail_s[:-limit]
+
+    def outcome(self) -> PairedBlocks:
+        """What both arms lost and ranked, block by block."""
+        return PairedBlocks(
+            users=np.array(self.users, dtype=str),
+            n=np.array(self.sizes, np.int64),
+            live_loss=np.array(self.live.losses),
+            candidate_loss=np.array(self.candidate.losses),
+            live_rr=np.array(self.live.ranks),
+            candidate_rr=np.array(self.candidate.ranks),
+            drifted=np.array(self.drifted, bool),
+        )
+
+
+def _arm(model: Model | None, catalogue: Catalogue, vectors: Floats, settings: Settings) -> _Arm:
+    matrix = model.item_matrix(catalogue.ids, vectors) if model else np.zeros((0, 0), np.float32)
+    return _Arm(model, matrix, Blend(settings.scoring.learning_rate))
+
+
+def _blocks(log: Sequence[LoggedEvent]) -> Iterator[list[LoggedEvent]]:
+    """Runs of events of one user and block."""
+    for _, events in groupby(log, key=lambda e: (e.user_id, e.block)):
+        yield list(events)

@@ -1,0 +1,113 @@
+"""Features of every item for one person at one time: the one place where statistics, model and profile meet.
+
+Letters in shapes: F features, N items of the catalogue, T items of a history tail, D dimensions of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.blend import FEATURES
+from stream.statistics import FOLLOW, TAIL, Catalogue, ItemStats
+
+Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+RECENCY = 0.9  # weight of the k-th newest item of a tail: RECENCY ** k
+NEXT = 0.7  # the same for sequential rules
+SHRINK = 10.0  # added to counts under the root of the cosine
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One person as the ranker sees them."""
+
+    tail: Sequence[int] = ()  # ordinals, oldest first
+    owned: Mapping[int, int] = field(default_factory=dict)  # ordinal → times consumed
+    bought_s: Mapping[int, float] = field(default_factory=dict)  # ordinal → newest event time
+    slow: Floats | None = None  # (D,) in drift space
+    fast: Floats | None = None
+    drifted: bool = False  # the fast state takes over
+
+
+@dataclass(slots=True)
+class Ranker:
+    """Statistics of one or more partitions, summed at read, with item vectors in drift space.
+
+    `tables` are read as they are; whoever owns them learns into them.
+    """
+
+    catalogue: Catalogue
+    tables: list[ItemStats]
+    space: Floats = field(default_factory=lambda: np.zeros((0, 1), np.float32))  # (N, D), rows of unit length or zero
+    repeat_half_life_s: float = 30 * 86_400.0
+
+    def counts(self) -> Doubles:
+        """All-time counts (N,)."""
+        n = len(self.catalogue)
+        total = np.zeros(n)
+        for table in self.tables:
+            table.reserve(n)
+            total += table.count[:n]
+        return total
+
+    def features(self, view: View, now_s: float, model: Floats | None, counts: Doubles | None = None) -> Doubles:
+        """Raw features (F, N); `model` are the language model's logits (N,), None where there is none."""
+        n = len(self.catalogue)
+        counts = self.counts() if counts is None else counts
+        out = np.zeros((len(FEATURES), n))
+        for table in self.tables:
+            short, long = table.popularity(now_s, n)
+            out[0] += short
+            out[1] += long
+        out[2] = counts
+        np.log1p(out[:3], out=out[:3])
+        if view.tail:
+            self._neighbours(view.tail, counts, out)
+        if model is not None:
+            out[6] = model
+        if view.slow is not None and view.fast is not None and len(self.space):
+            out[7] = self.space @ (view.fast if view.drifted else view.slow)
+            out[8] = self.space @ view.fast
+        if view.owned:
+            owned = np.fromiter(view.owned.keys(), np.int64, len(view.owned))
+            out[9, owned] = np.log1p(np.fromiter(view.owned.values(), np.float64, len(view.owned)))
+            bought_s = np.fromiter((view.bought_s.get(i, 0.0) for i in view.owned), np.float64, len(view.owned))
+            out[10, owned] = np.exp2(-np.maximum(now_s - bought_s, 0.0) / self.repeat_half_life_s)
+        return out
+
+    def because(self, tail: Sequence[int], items: Sequence[int], most: int = 3) -> list[list[int]]:
+        """For each of `items`: the items of the tail that speak most for it through co-occurrence, strongest first."""
+        newest = np.array(list(dict.fromkeys(tail[: -TAIL - 1 : -1])), np.int64)  # (T,)
+        out: list[list[int]] = []
+        if not len(newest):
+            return [[] for _ in items]
+        rows = [table.neighbours.at(newest) for table in self.tables]
+        for item in items:
+            weight = np.zeros(len(newest))
+            for columns, weights in rows:
+                weight += np.where(columns == item, weights, 0.0).sum(axis=1)
+            weight *= RECENCY ** np.arange(len(newest))
+            best = np.argsort(-weight, kind="stable")[:most]
+            out.append([int(newest[i]) for i in best if weight[i] > 0])
+        return out
+
+    def _neighbours(self, tail: Sequence[int], counts: Doubles, out: Doubles) -> None:
+        n = out.shape[1]
+        newest = np.array(tail[: -TAIL - 1 : -1], np.int64)  # (T,), newest first
+        norm = 1.0 / np.sqrt(counts + SHRINK)  # (N,)
+        plain = norm[newest]
+        recent = plain * RECENCY ** np.arange(len(newest))
+        last = newest[:FOLLOW]
+        follow = NEXT ** np.arange(len(last)) / (counts[last] + SHRINK / 2)
+        for table in self.tables:
+            near, all_ = table.neighbours.score(newest, [recent, plain], n)
+            out[3] += near
+            out[4] += all_
+            out[5] += table.followers.score(last, [follow], n)[0]
+        out[3:5] *= norm

@@ -1,0 +1,77 @@
+"""Ranks and the measures made of them: hit rate, NDCG, reciprocal rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def rank_of(scores: NDArray[np.float64], item: int, candidates: NDArray[np.bool_]) -> int:
+    """Rank of `item` among the candidates, 0 is best; of equals it takes the middle place.
+
+    >>> rank_of(np.array([3.0, 2.0, 2.0, 9.0]), 1, np.array([True, True, True, False]))
+    1
+    """
+    own = scores[item]
+    inside = scores[candidates]
+    better = int(np.count_nonzero(inside > own))
+    equal = int(np.count_nonzero(inside == own))
+    return better + max(equal - 1, 0) // 2
+
+
+def top(scores: NDArray[np.float64], candidates: NDArray[np.bool_], k: int) -> list[int]:
+    """The `k` best candidates, best first; of equals the one with the smaller ordinal.
+
+    >>> top(np.array([1.0, 5.0, 5.0, 7.0]), np.array([True, True, True, False]), 2)
+    [1, 2]
+    """
+    inside = np.flatnonzero(candidates)
+    if len(inside) > k:
+        cut = np.partition(scores[inside], len(inside) - k)[len(inside) - k]
+        inside = inside[scores[inside] >= cut]
+    order = np.lexsort((inside, -scores[inside]))[:k]
+    return [int(i) for i in inside[order]]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums of the measures over tested events.
+
+    >>> tally = Tally()
+    >>> tally.add(0); tally.add(2); tally.add(None)  # first, third, a miss that was no candidate
+    >>> tally.tested, tally.hits_10, round(tally.ndcg_10, 3), round(tally.mrr_20, 3), tally.cold
+    (3, 2, 1.5, 1.333, 1)
+    """
+
+    tested: int = 0
+    hits_10: int = 0
+    hits_20: int = 0
+    ndcg_10: float = 0.0
+    mrr_20: float = 0.0
+    cold: int = 0  # the item was no candidate: a miss
+
+    def add(self, rank: int | None) -> None:
+        """Count one event whose item had `rank`, or None where it was no candidate."""
+        self.tested += 1
+        if rank is None:
+            self.cold += 1
+            return
+        if rank < 20:
+            self.hits_20 += 1
+            self.mrr_20 += 1.0 / (rank + 1)
+        if rank < 10:
+            self.hits_10 += 1
+            self.ndcg_10 += 1.0 / float(np.log2(rank + 2))
+
+    def rates(self) -> dict[str, float]:
+        """Hit rates, NDCG and reciprocal rank per tested event; zeros where nothing was tested."""
+        n = max(self.tested, 1)
+        return {
+            "hit_rate_10": self.hits_10 / n,
+            "hit_rate_20": self.hits_20 / n,
+            "ndcg_10": self.ndcg_10 / n,
+            "mrr_20": self.mrr_20 / n,
+            "cold_share": self.cold / n,
+        }

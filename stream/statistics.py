@@ -1,0 +1,207 @@
+"""What items have in common with time and with each other: counters, and bounded co-occurrence rows.
+
+Letters in shapes: N items of the catalogue, C neighbours kept per item, T items of a history tail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+TAIL = 50  # co-occurrence pairs an event with so many before it
+FOLLOW = 10  # sequential rules look back so far
+_GROW = 1024  # rows are added by so many at least
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """Item ids and their ordinals, in order of first sight.
+
+    >>> catalogue = Catalogue()
+    >>> catalogue.add("mug"), catalogue.add("bowl"), catalogue.add("mug")
+    (0, 1, 0)
+    """
+
+    ids: list[str] = field(default_factory=list)
+    ordinals: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, item_id: str) -> int:
+        """The ordinal of an item, new or known."""
+        ordinal = self.ordinals.get(item_id)
+        if ordinal is None:
+            ordinal = self.ordinals[item_id] = len(self.ids)
+            self.ids.append(item_id)
+        return ordinal
+
+
+class BoundedRows:
+    """A sparse matrix of weights that keeps at most `width` columns of each row.
+
+    A new column of a full row replaces the lightest one (the first of equals), so what is frequent stays: a
+    simplified Space-Saving (Metwally, Agrawal, El Abbadi 2005) without the inherited count. Memory: 8 bytes x rows
+    x width.
+
+    >>> rows = BoundedRows(width=2)
+    >>> for column in (7, 7, 8, 9):  # 9 replaces 8
+    ...     rows.add(np.array([0]), column, np.ones(1, np.float32))
+    >>> rows.row(0)
+    ([7, 9], [2.0, 1.0])
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.columns = np.full((0, width), -1, np.int32)  # (rows, C); -1: free
+        self.weights = np.zeros((0, width), np.float32)  # (rows, C)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for `rows` rows."""
+        have = len(self.columns)
+        if rows > have:
+            more = max(rows - have, have // 2, _GROW)
+            self.columns = np.vstack([self.columns, np.full((more, self.width), -1, np.int32)])
+            self.weights = np.vstack([self.weights, np.zeros((more, self.width), np.float32)])
+
+    def add(self, rows: Ints, column: int, amounts: Floats) -> None:
+        """Add `amounts` (T,) to `column` of the distinct `rows` (T,)."""
+        self.reserve(max(int(rows.max()), column) + 1)
+        found = self.columns[rows] == column  # (T, C)
+        slots = found.argmax(axis=1)  # (T,)
+        known = found[np.arange(len(rows)), slots]
+        if known.all():
+            self.weights[rows, slots] += amounts
+            return
+        self.weights[rows[known], slots[known]] += amounts[known]
+        new = rows[~known]
+        lightest = self.weights[new].argmin(axis=1)  # free slots weigh nothing
+        self.columns[new, lightest] = column
+        self.weights[new, lightest] = amounts[~known]
+
+    def row(self, row: int) -> tuple[list[int], list[float]]:
+        """Columns and weights of one row, in slot order; exact for `put`."""
+        if row >= len(self.columns):
+            return [], []
+        used = self.columns[row] >= 0
+        return self.columns[row, used].tolist(), self.weights[row, used].tolist()
+
+    def at(self, rows: Ints) -> tuple[NDArray[np.int32], Floats]:
+        """Columns and weights (T, C) of `rows` (T,)."""
+        self.reserve(int(rows.max()) + 1)
+        return self.columns[rows], self.weights[rows]
+
+    def put(self, row: int, columns: Sequence[int], weights: Sequence[float]) -> None:
+        """Replace one row by what `row` gave."""
+        self.reserve(max([row, *columns]) + 1)
+        self.columns[row], self.weights[row] = -1, 0.0
+        n = min(len(columns), self.width)
+        self.columns[row, :n], self.weights[row, :n] = columns[:n], weights[:n]
+
+    def score(self, rows: Ints, row_weights: Sequence[Doubles], n: int) -> list[Doubles]:
+        """For each weighting (T,) of `rows` (T,): the weighted sum of the rows as a dense (n,) vector."""
+        columns, weights = self.at(rows)  # (T, C)
+        flat = columns.ravel() + 1  # free slots fall into a bin of their own, which is cut off
+        sums = (np.bincount(flat, weights=(weights * w[:, None]).ravel(), minlength=n + 1) for w in row_weights)
+        return [total[1 : n + 1].astype(np.float64, copy=False) for total in sums]
+
+
+@dataclass(slots=True)
+class ItemStats:
+    """Counters and neighbours of items, folded from learned blocks in order; a pure function of them.
+
+    `short` and `long` are exponentially decayed counts, each as of its item's `newest_s` (lazy decay). Late events are
+    pre-decayed, so arrival order does not matter for them. Memory: 16 x C + 32 bytes per item.
+
+    >>> stats = ItemStats(short_half_life_s=60.0, long_half_life_s=600.0, width=10)
+    >>> _ = stats.learn(0.0, [], [0, 1])
+    >>> stats.count[:2].tolist(), stats.popularity(60.0, 2)[0].tolist()
+    ([1.0, 1.0], [0.5, 0.5])
+    >>> stats.neighbours.row(0)
+    ([1], [1.0])
+    """
+
+    short_half_life_s: float
+    long_half_life_s: float
+    width: int
+    count: Doubles = field(default_factory=lambda: np.zeros(0))  # (N,)
+    short: Doubles = field(default_factory=lambda: np.zeros(0))  # (N,)
+    long: Doubles = field(default_factory=lambda: np.zeros(0))  # (N,)
+    newest_s: Doubles = field(default_factory=lambda: np.zeros(0))  # (N,)
+    neighbours: BoundedRows = field(init=False)  # symmetric: consumed by one user within TAIL events
+    followers: BoundedRows = field(init=False)  # row a, column b: b came d <= FOLLOW events after a, weight 1 / d
+
+    def __post_init__(self) -> None:
+        self.neighbours = BoundedRows(self.width)
+        self.followers = BoundedRows(self.width)
+
+    def reserve(self, n: int) -> None:
+        """Make room for `n` items."""
+        if n > len(self.count):
+            more = max(n - len(self.count), len(self.count) // 2, _GROW)
+            for name in ("count", "short", "long", "newest_s"):
+                setattr(self, name, np.concatenate([getattr(self, name), np.zeros(more)]))
+
+    def learn(self, at_s: float, tail: Sequence[int], items: Sequence[int]) -> set[int]:
+        """Fold the `items` of one block, consumed at `at_s` by a user with history `tail` (oldest first).
+
+        Returns the ordinals whose rows changed.
+        """
+        history = list(tail[-TAIL:])
+        changed = set(items)
+        for item in items:
+            self.reserve(item + 1)
+            self._count(item, at_s)
+            if history:
+                before = np.fromiter(dict.fromkeys(history), np.int64)  # distinct, oldest first
+                before = before[before != item]
+                if len(before):
+                    ones = np.ones(len(before), np.float32)
+                    self.neighbours.add(before, item, ones)
+                    self._add_each(self.neighbours, item, before, ones)
+                last = list(dict.fromkeys(reversed(history[-FOLLOW:])))
+                steps = (1.0 / np.arange(1, len(last) + 1)).astype(np.float32)
+                self.followers.add(np.array(last), item, steps)
+                changed.update(before.tolist())
+            history.append(item)
+            if len(history) > TAIL:
+                del history[0]
+        return changed
+
+    def popularity(self, now_s: float, n: int) -> tuple[Doubles, Doubles]:
+        """Short and long decayed counts (n,) as of `now_s`."""
+        self.reserve(n)
+        age = np.maximum(now_s - self.newest_s[:n], 0.0)
+        return (
+            self.short[:n] * np.exp2(-age / self.short_half_life_s),
+            self.long[:n] * np.exp2(-age / self.long_half_life_s),
+        )
+
+    def _count(self, item: int, at_s: float) -> None:
+        newest = self.newest_s[item] if self.count[item] else at_s
+        now = max(newest, at_s)
+        for values, half_life in ((self.short, self.short_half_life_s), (self.long, self.long_half_life_s)):
+            values[item] = values[item] * 2.0 ** ((newest - now) / half_life) + 2.0 ** ((at_s - now) / half_life)
+        self.newest_s[item] = now
+        self.count[item] += 1.0
+
+    @staticmethod
+    def _add_each(rows: BoundedRows, row: int, columns: Ints, amounts: Floats) -> None:
+        """Add `amounts` (T,) to the distinct `columns` (T,) of one row, in order."""
+        rows.reserve(max(row, int(columns.max())) + 1)
+        have, weights = rows.columns[row], rows.weights[row]  # views (C,)
+        found = have == columns[:, None]  # (T, C)
+        slots = found.argmax(axis=1)
+        known = found[np.arange(len(columns)), slots]
+        weights[slots[known]] += amounts[known]
+        new, added = columns[~known][-rows.width :], amounts[~known][-rows.width :]
+        if len(new):
+            lightest = weights.argsort(kind="stable")[: len(new)]
+            have[lightest], weights[lightest] = new, added
