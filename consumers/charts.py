@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from stream.events import rfc3339
+
+DAY_S = 86_400.0
 
 # Colours that stand for CSS variables in the drawing, and are replaced by them in the text.
 INK, MUTED, GRID, ARRIVAL, SERVED, POPULARITY, RISE, FALL = (f"#01020{digit}" for digit in range(8))
@@ -70,15 +75,16 @@ def hit_rates(points: Sequence[Mapping[str, Any]], marks: Sequence[Mark] = (), s
         return _svg(figure, "Rolling hit rate at 10 over event time")
 
 
-def alarms(days: Sequence[Mapping[str, Any]], marks: Sequence[Mark] = (), span: Sequence[str] = ()) -> str:
-    """User alarms per day of event time; `marks` and `span` as in `hit_rates`."""
+def alarms(times_s: Sequence[float], marks: Sequence[Mark] = (), span: Sequence[str] = ()) -> str:
+    """User alarms (seconds since the epoch) per day of event time; `marks` and `span` as in `hit_rates`."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 2.3))
         axes = figure.add_axes((0.06, 0.12, 0.79, 0.78))
-        times = [day_number(day["at"]) for day in days]
-        axes.bar(times, [day["count"] for day in days], width=0.9, color=ARRIVAL, alpha=0.75, linewidth=0, align="edge")
+        days = Counter(int(at_s // DAY_S) for at_s in times_s)
+        place: dict[str, Any] = {"width": 0.9, "align": "edge"}
+        axes.bar(list(days), list(days.values()), color=ARRIVAL, alpha=0.75, linewidth=0, **place)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        _dates(axes, [day["at"] for day in days], marks, span)
+        _dates(axes, [rfc3339(min(times_s)), rfc3339(max(times_s))], marks, span)
         _draw_marks(axes, marks)
         return _svg(figure, "Drift alarms of users per day")
 
@@ -106,7 +112,7 @@ def day_number(at: str) -> float:
     >>> day_number("1970-01-02T12:00:00Z")
     1.5
     """
-    return datetime.fromisoformat(at).timestamp() / 86_400
+    return datetime.fromisoformat(at).timestamp() / DAY_S
 
 
 def _dates(axes: Axes, times: Sequence[str], marks: Sequence[Mark], span: Sequence[str]) -> None:

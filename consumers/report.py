@@ -11,6 +11,7 @@ from typing import Any
 from consumers import charts
 from consumers.report_page import PAGE
 from stream.errors import LogError
+from stream.events import rfc3339
 
 TRIGGERS = {
     "warm-up": "the first training, on everything before it",
@@ -48,7 +49,8 @@ def render(result: Mapping[str, Any]) -> str:
     """
     marks = _marks(result)
     points = result.get("curves") or []
-    span = [row["at"] for key in ("curves", "alarm_days") for row in (result.get(key) or [])]
+    times_s = result.get("alarm_times") or []
+    span = [point["at"] for point in points] + [rfc3339(at_s) for at_s in times_s[:1] + times_s[-1:]]
     return Template(PAGE).substitute(
         title=escape(f"Meander on {result.get('dataset', 'a log')}"),
         lead=_lead(result),
@@ -147,15 +149,15 @@ def _marks(result: Mapping[str, Any]) -> list[charts.Mark]:
     """Where versions went live, and where a candidate did not."""
     marks = []
     for row in result.get("trainings") or []:
-        live = _verdict(row) == "promoted"
-        at = (row.get("live_at") if live else None) or row["at"]
+        live = row.get("verdict") == "promoted"
+        at = rfc3339(row["live_at_s"]) if live and row.get("live_at_s") else row["at"]
         marks.append(charts.Mark(at, str(row.get("version", "")), live))
     return marks
 
 
 def _alarms(result: Mapping[str, Any], marks: Sequence[charts.Mark], span: Sequence[str]) -> str:
-    days = result.get("alarm_days") or []
-    return charts.alarms(days, marks, span) if days else "<p>No user's interests were found to have moved.</p>"
+    times_s = result.get("alarm_times") or []
+    return charts.alarms(times_s, marks, span) if times_s else "<p>No user's interests were found to have moved.</p>"
 
 
 def _segments(result: Mapping[str, Any]) -> str:
@@ -175,8 +177,8 @@ def _trainings(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _training(row: Mapping[str, Any]) -> str:
-    verdict = _verdict(row)
-    gate = {key: value for key, value in (row.get("gate") or {}).items() if key != "verdict"}
+    verdict = str(row.get("verdict", ""))
+    gate = dict(row.get("gate") or {})
     reason = str(gate.pop("reason", ""))
     why = TRIGGERS.get(str(row.get("trigger")), str(row.get("trigger")))
     cells = [
@@ -195,7 +197,7 @@ def _rulings(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     lines = [
-        f"<tr><td>{escape(day(row['at']))}<td>{escape(row['version'])}<td>{escape(row['ruling'])}"
+        f"<tr><td>{escape(day(rfc3339(row['at_s'])))}<td>{escape(row['version'])}<td>{escape(row['ruling'])}"
         f"<td>{escape(row['reason'])}{_pairs(row.get('numbers') or {})}</tr>"
         for row in rows
     ]
@@ -221,7 +223,3 @@ def _figures(result: Mapping[str, Any]) -> str:
         for key, value in plain.items()
     )
     return f"<table><tbody>{rows}</tbody></table>"
-
-
-def _verdict(row: Mapping[str, Any]) -> str:
-    return str(row.get("verdict") or (row.get("gate") or {}).get("verdict") or "")

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from stream import topics
 from stream.bus import Bus
 from stream.events import rfc3339
 from stream.messages import DriftAlarm, ModelHealth, ModelVersion, Ruling, TrainingJob, decode, decode_version
 
 WINDOW_EVENTS = 5_000  # interactions per point of a curve
-DAY_S = 86_400.0
 COUNTERS = ("events", "users", "tested", "hits", "ndcg", "served_tested", "served_hits", "popularity_hits")
 
 
@@ -65,41 +66,20 @@ class Curve:
 def training_row(version: ModelVersion, job: TrainingJob | None = None) -> dict[str, Any]:
     """A training and its verdict, as `replay --json` lists it."""
     return {
-        "at": rfc3339(job.at_s if job else version.at_s),
-        "job": version.job_id,
-        "kind": job.kind if job else ("refresh" if version.parent else "warm-up"),
+        "version": version.version,
+        "at": rfc3339(version.at_s),
+        "at_s": version.at_s,
+        "live_at_s": version.live_at_s,
+        "kind": job.kind if job else "",
         "trigger": version.trigger,
         "evidence": dict(version.evidence),
-        "version": version.version,
-        "parent": version.parent,
-        "live_at": rfc3339(version.live_at_s) if version.live_at_s else None,
         "steps": version.steps,
-        "seconds": round(version.seconds, 3),
+        "seconds": round(version.seconds, 2),
         "examples": version.examples,
-        "gate": {"verdict": version.verdict, **version.gate},
+        "verdict": version.verdict,
+        "gate": dict(version.gate),
+        "parent": version.parent,
     }
-
-
-def ruling_row(ruling: Ruling) -> dict[str, Any]:
-    """A decision about a published version."""
-    return {
-        "at": rfc3339(ruling.at_s),
-        "version": ruling.version,
-        "ruling": ruling.ruling,
-        "reason": ruling.reason,
-        "numbers": dict(ruling.numbers),
-    }
-
-
-def alarm_days(alarms: Iterable[DriftAlarm]) -> list[dict[str, Any]]:
-    """Alarms per day of event time, days without any left out.
-
-    >>> def alarm(at_s): return DriftAlarm("ann", at_s, "user", "rank", "page_hinkley", 4.0, 3.0, 9, [], [], 0)
-    >>> alarm_days([alarm(60.0), alarm(86_401.0), alarm(61.0)])
-    [{'at': '1970-01-01T00:00:00.000Z', 'count': 2}, {'at': '1970-01-02T00:00:00.000Z', 'count': 1}]
-    """
-    days = Counter(alarm.at_s // DAY_S * DAY_S for alarm in alarms)
-    return [{"at": rfc3339(day_s), "count": days[day_s]} for day_s in sorted(days)]
 
 
 def risen_and_fallen(alarms: Iterable[DriftAlarm], most: int = 8) -> list[dict[str, Any]]:
@@ -138,10 +118,10 @@ def summarise(bus: Bus, facts: Mapping[str, Any], every: int = WINDOW_EVENTS) ->
         **curve.rates(),
         "ndcg_10": totals["ndcg"] / tested,
         "alarms": {"user": len(alarms), "population": population},
-        "alarm_days": alarm_days(alarms.values()),
+        "alarm_times": sorted(alarm.at_s for alarm in alarms.values()),
         "segments": risen_and_fallen(alarms.values()),
         "trainings": [training_row(v, jobs.get(v.job_id)) for v in versions],
-        "rulings": [ruling_row(r) for r in rulings],
+        "rulings": [msgspec.structs.asdict(r) for r in rulings],
         "versions_published": sum(v.verdict == "promoted" for v in versions),
         "training_seconds": round(sum(v.seconds for v in versions), 3),
         "curves": curve.points,

@@ -14,7 +14,7 @@ POINTS: list[dict[str, Any]] = [
     for n in range(1, 9)
 ]  # fmt: skip
 MARKS = [Mark("2011-09-02T00:00:00Z", "v1", True), Mark("2011-09-05T00:00:00Z", "v2 & <b>", False)]
-DAYS = [{"at": "2011-09-01T00:00:00Z", "count": 3}, {"at": "2011-09-04T00:00:00Z", "count": 1}]
+TIMES_S = [1314835200.0, 1314835260.0, 1315094400.0]  # two on 2011-09-01, one on 2011-09-04
 SEGMENTS = [{"segment": "Tea & <Coffee>", "risen": 4, "fallen": 1}]
 
 
@@ -40,11 +40,11 @@ def test_hit_rates_name_the_lines_and_the_versions() -> None:
 
 
 def test_days_without_alarms_and_texts_with_markup() -> None:
-    assert texts(alarms(DAYS, MARKS))
+    assert texts(alarms(TIMES_S, MARKS))
     assert "Tea & <Coffee>" in texts(segments(SEGMENTS))
 
 
-@pytest.mark.parametrize("svg", [hit_rates(POINTS, MARKS), alarms(DAYS), segments(SEGMENTS), hit_rates(POINTS[:1])])
+@pytest.mark.parametrize("svg", [hit_rates(POINTS, MARKS), alarms(TIMES_S), segments(SEGMENTS), hit_rates(POINTS[:1])])
 def test_drawings_fill_their_place_and_take_colours_from_the_page(svg: str) -> None:
     root = parsed(svg)
     assert "width" not in root.attrib
@@ -58,7 +58,7 @@ def test_drawings_fill_their_place_and_take_colours_from_the_page(svg: str) -> N
 def test_equal_data_give_equal_drawings_and_ids_differ_between_drawings() -> None:
     one, two = hit_rates(POINTS, MARKS), hit_rates(POINTS, MARKS)
     assert one == two
-    assert not ids(one) & ids(alarms(DAYS))
+    assert not ids(one) & ids(alarms(TIMES_S))
 
 
 def test_leaves_matplotlibs_settings_as_they_were() -> None:

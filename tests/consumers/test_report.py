@@ -18,7 +18,7 @@ RESULT: dict[str, Any] = {
     "popularity_hit_rate_10": 0.0331,
     "alarms": {"user": 812, "population": 2},
     "versions_published": 1,
-    "alarm_days": [{"at": "2011-09-01T00:00:00Z", "count": 3}],
+    "alarm_times": [1314835200.0, 1314835260.0],
     "segments": [{"segment": "Toys <script>alert(1)</script>", "risen": 4, "fallen": 1}],
     "curves": [
         {"at": f"2011-09-0{n}T00:00:00Z", "events": n, "hit_rate_10": 0.1, "served_hit_rate_10": 0.09,
@@ -27,12 +27,12 @@ RESULT: dict[str, Any] = {
     ],
     "trainings": [
         {"at": "2011-09-02T08:15:00Z", "trigger": "population", "evidence": {"width": 4123.0}, "version": "v2",
-         "gate": {"verdict": "promoted", "reason": "better <b>", "lower_bound": 0.0041}, "steps": 800, "seconds": 31.04,
+         "verdict": "promoted", "gate": {"reason": "better <b>", "lower_bound": 0.0041}, "steps": 800, "seconds": 31.04,
          "examples": 60_000},
         {"at": "2011-09-03T00:00:00Z", "trigger": "users", "evidence": {}, "version": "v3",
-         "gate": {"verdict": "refused"}, "steps": 800, "seconds": 30.0, "examples": 60_000},
+         "verdict": "refused", "gate": {}, "steps": 800, "seconds": 30.0, "examples": 60_000},
     ],
-    "rulings": [{"at": "2011-09-03T00:00:00Z", "version": "v2", "ruling": "rollback", "reason": "worse"}],
+    "rulings": [{"at_s": 1315094400.0, "version": "v2", "ruling": "rollback", "reason": "worse"}],
 }  # fmt: skip
 
 
