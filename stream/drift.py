@@ -108,12 +108,8 @@ class Detectors:
 
     def __init__(self, thresholds: Mapping[str, float]) -> None:
         self.thresholds = {name: thresholds.get(name, inf) for name in SIGNALS}
+        self.on = any(threshold < inf for threshold in self.thresholds.values())  # whether any of them can flag
         self._detectors = [page_hinkley(self.thresholds[name]) for name in SIGNALS]
-
-    @property
-    def on(self) -> bool:
-        """Whether any of them can flag."""
-        return any(t < inf for t in self.thresholds.values())
 
     def update(self, numbers: list[float], values: Sequence[float]) -> Found | None:
         """Feed one value per signal; `numbers` (of any earlier call, or empty) is brought up to date in place."""

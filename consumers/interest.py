@@ -1,0 +1,321 @@
+"""The interest consumer: interactions in; people's states and drift alarms out. Imports no torch.
+
+It holds per-user state only, and its changelog is user-states itself: between runs of events a person's state lives
+as the bytes of its own record. Memory: 1.5 to 2 KB per person with a live state, four bytes per base dimension and
+item (1.5 KB with MiniLM), and one number per erasure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream import profile, topics
+from stream.drift import DETECTOR, Found
+from stream.errors import BadRecord, StateError
+from stream.events import Erasure, Interaction
+from stream.events import decode as read
+from stream.messages import (
+    DriftAlarm,
+    Fresh,
+    ItemVector,
+    ModelVersion,
+    TextVector,
+    UserState,
+    as_vector,
+    decode,
+    decode_version,
+    encode,
+)
+from stream.places import Places
+from stream.records import Output, Record
+from stream.settings import Settings
+from stream.space import Space
+
+Floats = NDArray[np.float32]
+SpaceLoader = Callable[[ModelVersion], Space | None]
+
+COUNTERS = ("events_total", "late_total", "duplicate_total", "unvectored_total", "erased_total", "alarms_total")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A space with the items in it; it serves from event time `live_at_s` on."""
+
+    live_at_s: float
+    places: Places
+    rules: profile.Rules
+
+
+@dataclass(slots=True)
+class Part:
+    """One assigned partition."""
+
+    states: dict[str, bytes] = field(default_factory=dict)  # user id -> packed state
+    stage: int = 0  # index of the space in use
+    seen: set[str] = field(default_factory=set)  # names of the spaces of restored states
+
+
+@dataclass(slots=True)
+class Run:
+    """The open run: consecutive events of one person and block, folded but not written yet."""
+
+    partition: int
+    state: UserState
+    dirty: bool = False  # something was folded since it was opened
+
+
+class InterestHandler:
+    """Folds interactions into people's states, and watches them for drift.
+
+    Consecutive events of one (user, block) become one user-states record, written when the run breaks or the batch
+    ends. A new space takes over, partition by partition, at the first interaction whose event time has reached the
+    version's `live_at_s`; a person's state is then rebuilt from its tail when it is next touched.
+
+    An interaction is dropped as a duplicate when its event id is among the person's recent ones, or its offset is
+    not above the newest one folded (after a crash on a broker without transactions it is read again).
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = (topics.INTERACTIONS, topics.TEXT_VECTORS)
+    broadcasts: ClassVar[tuple[str, ...]] = (topics.ITEM_VECTORS, topics.MODEL_VERSIONS, topics.ERASURES)
+    changelogs: ClassVar[tuple[str, ...]] = (topics.USER_STATES,)
+
+    def __init__(self, settings: Settings, space_loader: SpaceLoader) -> None:
+        self.journal: list[dict[str, object]] = []
+        self._settings, self._load = settings, space_loader
+        self._parts: dict[int, Part] = {}
+        self._blind = profile.Rules.of(settings, Space.random(1, 0))  # while there is no vector at all
+        self._stages: list[Stage] = []  # the first is the random one, made for the first item vector
+        self._base: dict[str, Floats] = {}  # item id -> base vector
+        self._erased: dict[str, float] = {}  # user id -> newest erasure, event time
+        self._run: Run | None = None
+        self._counts = dict.fromkeys(COUNTERS, 0)
+        self._newest_s = 0.0
+        self._verbs: dict[str, Callable[[Record], Iterable[Output]]] = {
+            topics.INTERACTIONS: self._interaction,
+            topics.TEXT_VECTORS: self._text,
+            topics.ITEM_VECTORS: self._item,
+            topics.MODEL_VERSIONS: self._version,
+            topics.ERASURES: self._erasure,
+        }
+
+    def figures(self) -> Mapping[tuple[str, ...], float]:
+        """Counters since the start of this handler, and gauges."""
+        out: dict[tuple[str, ...], float] = {(name,): self._counts[name] for name in COUNTERS[:-1]}
+        out["alarms_total", "user", DETECTOR] = self._counts["alarms_total"]
+        out["users",] = sum(len(part.states) for part in self._parts.values())
+        out["items",] = len(self._base)
+        out["event_timestamp_seconds",] = self._newest_s
+        return out
+
+    def on_record(self, record: Record) -> Iterable[Output]:
+        """Fold one record; returns alarms, tombstones, and the state of a run that it breaks."""
+        return self._verbs[record.topic](record)
+
+    def snapshot(self) -> Iterable[Output]:
+        """The state of the open run."""
+        return self._close()
+
+    def restore(self, record: Record) -> None:
+        """Take back one state, or its tombstone."""
+        part = self._parts.setdefault(record.partition, Part())
+        user_id = (record.key or b"").decode("utf-8", "replace")
+        if record.value is None:
+            part.states.pop(user_id, None)
+            return
+        try:
+            state = profile.unpack(record.value)
+        except BadRecord as error:
+            raise StateError(f"{record.where} must be a user state: {error}") from None
+        part.seen.add(state.space)
+        part.states[state.user_id] = profile.pack(state)
+
+    def forget(self, user_id: str) -> Iterable[Output]:
+        """Drop the person's state; the tombstone goes to its own partition."""
+        if self._run is not None and self._run.state.user_id == user_id:
+            self._parts[self._run.partition].states[user_id] = b""  # known, though never written
+            self._run = None
+        return [
+            Output(topics.USER_STATES, user_id.encode(), None, partition)
+            for partition, part in self._parts.items()
+            if part.states.pop(user_id, None) is not None
+        ]
+
+    # interactions and texts
+
+    def _interaction(self, record: Record) -> Iterable[Output]:
+        said = read(Interaction, record.value)
+        at_s = said.at_s
+        part = self._parts.setdefault(record.partition, Part())
+        if at_s <= self._erased.get(said.user_id, -1.0):
+            return []
+        out, self._run = self._open(record.partition, said.user_id, said.block, at_s)
+        state = self._run.state
+        if record.offset <= state.through or profile.remembered(state, said.event_id):
+            self._counts["duplicate_total"] += 1
+            return out
+        self._run.dirty = True
+        stage = self._stage(part, at_s)
+        self._align(state, stage)
+        self._counts["events_total"] += 1
+        self._counts["late_total"] += at_s < state.last_s
+        self._newest_s = max(self._newest_s, at_s)
+        weight = self._settings.users.weights.get(said.event, self._settings.users.default_weight)
+        place = stage.places.find(said.item_id) if stage else None
+        self._counts["unvectored_total"] += place is None and weight > 0
+        rules = stage.rules if stage else self._blind
+        event = profile.Event(said.event_id, said.item_id, at_s, weight, record.offset)
+        found = profile.fold(state, event, place, rules)
+        state.fresh.append(Fresh(said.event_id, said.item_id, at_s, weight, said.event))
+        return [*out, self._alarm(state, found, event, rules, record)] if found else out
+
+    def _text(self, record: Record) -> Iterable[Output]:
+        said = decode(TextVector, record.value)
+        part = self._parts.setdefault(record.partition, Part())
+        if said.at_s <= self._erased.get(said.user_id, -1.0) or not self._stages:
+            return []
+        vector = self._checked(said.vector)
+        out, self._run = self._open(record.partition, said.user_id, None, said.at_s)
+        state = self._run.state
+        mark = "text of " + said.event_id  # its interaction has the same id
+        if profile.remembered(state, mark):
+            self._counts["duplicate_total"] += 1
+            return out
+        self._run.dirty = True
+        stage = self._stages[self._advance(part, said.at_s)]
+        self._align(state, stage)
+        profile.remember(state, mark, self._settings.users.recent_ids)
+        profile.fold_text(state, stage.rules.space.texts(vector[None])[0], said.at_s, stage.rules)
+        return out
+
+    def _open(self, partition: int, user_id: str, block: str | None, at_s: float) -> tuple[list[Output], Run]:
+        """The person's run, and what closing the one that it breaks writes. Without a block, any block will do."""
+        run = self._run
+        if run is not None and run.partition == partition and run.state.user_id == user_id:
+            if block is None or run.state.block == block:
+                return [], run
+            if not run.state.fresh:  # only texts so far
+                run.state.block = block
+                return [], run
+        out = self._close()
+        packed = self._parts[partition].states.get(user_id)
+        state = profile.newcomer(user_id, at_s) if packed is None else profile.unpack(packed)
+        state.block = state.block if block is None else block
+        return out, Run(partition, state)
+
+    def _close(self) -> list[Output]:
+        """Write the open run's state, and keep it."""
+        run, self._run = self._run, None
+        if run is None or not run.dirty:
+            return []
+        user_id = run.state.user_id
+        record = profile.pack(run.state)
+        run.state.fresh = []
+        self._parts[run.partition].states[user_id] = profile.pack(run.state)
+        return [Output(topics.USER_STATES, user_id.encode(), record, run.partition)]
+
+    def _alarm(
+        self, state: UserState, found: Found, event: profile.Event, rules: profile.Rules, record: Record
+    ) -> Output:
+        self._counts["alarms_total"] += 1
+        risen, fallen = rules.space.moved(as_vector(state.slow), as_vector(state.fast))
+        self.journal.append(
+            {"event": "drift-alarm", "user": state.user_id, "signal": found.signal,
+             "evidence": round(found.evidence, 3), "threshold": round(found.threshold, 3),
+             "risen": risen, "fallen": fallen}
+        )  # fmt: skip
+        alarm = DriftAlarm(
+            state.user_id, event.at_s, "user", found.signal, DETECTOR, found.evidence, found.threshold, state.seq,
+            risen, fallen, event.offset,
+        )  # fmt: skip
+        return Output(topics.DRIFT_ALARMS, state.user_id.encode(), encode(alarm), record.partition)
+
+    # spaces
+
+    def _stage(self, part: Part, at_s: float) -> Stage | None:
+        """The space that serves this partition from here on; None before there is any."""
+        return self._stages[self._advance(part, at_s)] if self._stages else None
+
+    def _advance(self, part: Part, at_s: float) -> int:
+        while part.stage + 1 < len(self._stages) and at_s >= self._stages[part.stage + 1].live_at_s:
+            part.stage += 1
+            self.journal.append({"event": "space-adopted", "space": self._stages[part.stage].rules.space.name})
+        return part.stage
+
+    def _align(self, state: UserState, stage: Stage | None) -> None:
+        """Bring a state into the space that serves."""
+        if stage is not None and state.space != stage.rules.space.name:
+            profile.rebuild(state, stage.places.find, stage.rules)
+
+    def _item(self, record: Record) -> Iterable[Output]:
+        if record.value is None:  # what was is still part of people's past
+            return []
+        item = decode(ItemVector, record.value)
+        vector = self._checked(item.vector)
+        if not self._stages:
+            self._stages.append(self._staged(0.0, Space.random(len(vector), self._settings.seed)))
+        self._base[item.item_id] = vector
+        for stage in self._stages:
+            stage.places.put(item.item_id, vector)
+        return []
+
+    def _checked(self, data: bytes) -> Floats:
+        """A base vector, of the same size as all others."""
+        size = 4 * self._base_dim if self._stages else len(data)
+        if not data or len(data) % 4 or len(data) != size:
+            raise BadRecord("vector", f"{size // 4} float32 values", f"{len(data)} bytes")
+        return as_vector(data)
+
+    @property
+    def _base_dim(self) -> int:
+        return len(self._stages[0].rules.space.mean)
+
+    def _version(self, record: Record) -> Iterable[Output]:
+        version = decode_version(record.value) if record.value is not None else None
+        if not isinstance(version, ModelVersion) or not version.space:
+            return []
+        if any(stage.rules.space.name == version.space for stage in self._stages):
+            return []
+        space = self._load(version)
+        if space is None or space.name != version.space or (self._base and len(space.mean) != self._base_dim):
+            self.journal.append({"event": "space-refused", "version": version.version, "space": version.space})
+            return []
+        if not self._stages:
+            self._stages.append(self._staged(0.0, Space.random(len(space.mean), self._settings.seed)))
+        self._stages.append(self._staged(version.live_at_s, space))
+        for part in self._parts.values():
+            if space.name in part.seen:  # it served before the restart
+                part.stage = len(self._stages) - 1
+        return []
+
+    def _staged(self, live_at_s: float, space: Space) -> Stage:
+        places = Places(space)
+        for item_id, vector in self._base.items():
+            places.put(item_id, vector)
+        return Stage(live_at_s, places, profile.Rules.of(self._settings, space))
+
+    # erasure
+
+    def _erasure(self, record: Record) -> Iterable[Output]:
+        if record.value is None:
+            return []
+        asked = read(Erasure, record.value)
+        self._erased[asked.user_id] = max(asked.at_s, self._erased.get(asked.user_id, -1.0))
+        if not any(state.since_s <= asked.at_s for state in self._states_of(asked.user_id)):
+            return []
+        self._counts["erased_total"] += 1
+        self.journal.append({"event": "erased", "at_s": asked.at_s})
+        return self.forget(asked.user_id)
+
+    def _states_of(self, user_id: str) -> Iterable[UserState]:
+        if self._run is not None and self._run.state.user_id == user_id:
+            yield self._run.state
+            return
+        for part in self._parts.values():
+            packed = part.states.get(user_id)
+            if packed is not None:
+                yield profile.unpack(packed)

@@ -1,0 +1,228 @@
+"""One person's state, and how an interaction is folded into it.
+
+The state is `stream.messages.UserState`, changed in place; between runs of events it lives as the bytes of its own
+changelog record (`pack`), so a restart cannot make a difference. Vectors, mass and detectors are as of `last_s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import exp2
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.decay import Decay
+from stream.decay import fold as faded
+from stream.drift import Detectors, Found, rank_signal, shift_signal
+from stream.messages import UserState, as_vector, decode, encode
+from stream.places import Place
+from stream.settings import Settings
+from stream.space import DIM, Space
+
+Floats = NDArray[np.float32]
+Find = Callable[[str], Place | None]
+
+SEGMENTS = 4  # of whose mass a state keeps account: for people to read
+HASH_BYTES = 6  # of an event id: among 16 of them, one event in 2 * 10**13 is taken for a duplicate
+EMPTY = bytes(4 * DIM)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What folding takes from the settings and from a space."""
+
+    space: Space
+    slow: Decay
+    fast: Decay
+    detectors: Detectors
+    tail: int
+    repeats: bool
+    recent_ids: int
+    reaction_events: int
+    peers: int
+
+    @classmethod
+    def of(cls, settings: Settings, space: Space) -> Rules:
+        """The rules in `space`."""
+        users, drift = settings.users, settings.drift
+        slow, fast = space.decays(users)
+        return cls(
+            space, slow, fast, Detectors(space.thresholds), users.tail, settings.scoring.repeats, users.recent_ids,
+            drift.reaction_events, drift.peers,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An interaction, as far as a state is concerned."""
+
+    event_id: str
+    item_id: str
+    at_s: float
+    weight: float  # 0: no interest in the item; it is counted, no more
+    offset: int
+
+
+def newcomer(user_id: str, at_s: float) -> UserState:
+    """The state of someone of whom nothing is known, at their first event."""
+    return UserState(user_id, 0, at_s, at_s, "", EMPTY, EMPTY, {}, [], [], [], [], [], -1, "", [])
+
+
+def pack(state: UserState) -> bytes:
+    """The state as its record; whole numbers go as such, which makes the tail of whole seconds 200 bytes smaller."""
+    state.tail_s = [_short(at_s) for at_s in state.tail_s]
+    state.since_s, state.last_s = _short(state.since_s), _short(state.last_s)
+    return encode(state)
+
+
+def unpack(data: bytes | None) -> UserState:
+    """The state of `pack`, without `fresh`.
+
+    Raises:
+        BadRecord: damaged, or of another format.
+    """
+    state = decode(UserState, data)
+    state.fresh = []
+    return state
+
+
+def remembered(state: UserState, event_id: str) -> bool:
+    """Whether the event is among the recent ones of the state: a duplicate."""
+    held = state.recent[0] if state.recent else b""
+    digest = _hash(event_id)
+    at = held.find(digest)
+    while at > 0 and at % HASH_BYTES:
+        at = held.find(digest, at + 1)
+    return at >= 0
+
+
+def remember(state: UserState, event_id: str, most: int) -> None:
+    """Add the event to the recent ones, of which `most` are kept."""
+    if most:
+        held = (state.recent[0] if state.recent else b"") + _hash(event_id)
+        state.recent = [held[-most * HASH_BYTES :]]
+
+
+def fold(state: UserState, event: Event, place: Place | None, rules: Rules) -> Found | None:
+    """Fold one interaction, not a duplicate, into a state that is in the rules' space; return a new alarm.
+
+    Whatever the event, it is counted, and time moves on. With a weight, its item enters the tail; with a place, the
+    vectors, the mass and the detectors too. Where repeats do not count, an item of the tail is only counted.
+    """
+    state.seq += 1
+    state.through = max(state.through, event.offset)
+    state.since_s = min(state.since_s, event.at_s)
+    remember(state, event.event_id, rules.recent_ids)
+    counts = event.weight > 0 and (rules.repeats or event.item_id not in state.tail_items)
+    if counts:
+        state.tail_items.append(event.item_id)
+        state.tail_s.append(event.at_s)
+        del state.tail_items[: -rules.tail], state.tail_s[: -rules.tail]
+    if not counts or place is None:
+        age(state, event.at_s, rules)
+        return None
+    return _interest(state, place, event.at_s, event.weight, rules)
+
+
+def fold_text(state: UserState, vector: Floats, at_s: float, rules: Rules) -> None:
+    """Fold what a person wrote, as a vector in the rules' space; detectors do not see it."""
+    _blend(state, vector, at_s, 1.0, rules)
+    state.last_s = max(state.last_s, at_s)
+
+
+def age(state: UserState, at_s: float, rules: Rules) -> None:
+    """Move a state on to `at_s`, if that is later, without an arrival."""
+    if at_s <= state.last_s:
+        return
+    slow, fast = (exp2((state.last_s - at_s) / decay.half_life_s) for decay in (rules.slow, rules.fast))
+    state.slow = (as_vector(state.slow) * np.float32(slow)).tobytes()
+    state.fast = (as_vector(state.fast) * np.float32(fast)).tobytes()
+    state.mass = {name: mass * slow for name, mass in state.mass.items()}
+    state.last_s = at_s
+
+
+def rebuild(state: UserState, find: Find, rules: Rules) -> None:
+    """Take a state into the rules' space: vectors, mass and detectors are made anew from the tail.
+
+    Weights of the tail's events are not known any more: all count 1. What detectors flag on the way is history, no
+    alarm; they start anew after it.
+    """
+    last_s = state.last_s
+    state.space, state.slow, state.fast = rules.space.name, EMPTY, EMPTY
+    state.mass, state.detector, state.drift = {}, [], []
+    if state.tail_s:
+        state.last_s = state.tail_s[0]
+    for item_id, at_s in zip(state.tail_items, state.tail_s, strict=True):
+        place = find(item_id)
+        if place is not None:
+            _interest(state, place, at_s, 1.0, rules)
+            state.drift = []
+    age(state, last_s, rules)
+    state.last_s = last_s
+
+
+def _interest(state: UserState, place: Place, at_s: float, weight: float, rules: Rules) -> Found | None:
+    """Vectors, mass, and then detectors or the reaction to their last alarm."""
+    known = state.slow != EMPTY
+    watched = known and rules.detectors.on and not state.drift
+    before = as_vector(state.slow)
+    rank = rank_signal(rules.space.popular, place.position, rules.peers, place.vector, before) if watched else 0.0
+    slow, fast = _blend(state, place.vector, at_s, weight, rules)
+    _gain(state, place.segment, at_s, weight, rules)
+    state.last_s = max(state.last_s, at_s)
+    if state.drift:
+        _react(state)
+        return None
+    found = rules.detectors.update(state.detector, (rank, shift_signal(fast, slow))) if watched else None
+    if found is not None:
+        state.drift, state.detector = [rules.reaction_events, at_s], []
+        if not rules.reaction_events:
+            _adopt(state)
+    return found
+
+
+def _blend(state: UserState, vector: Floats, at_s: float, weight: float, rules: Rules) -> tuple[Floats, Floats]:
+    """Fold a vector into both states; while an alarm is pending the slow one, the reference, stands still."""
+    slow, fast = as_vector(state.slow), as_vector(state.fast)
+    if not state.drift:
+        kept, fresh = rules.slow.factors(state.last_s, at_s)
+        slow = faded(slow, vector, kept, fresh * weight)
+        state.slow = slow.tobytes()
+    kept, fresh = rules.fast.factors(state.last_s, at_s)
+    fast = faded(fast, vector, kept, fresh * weight)
+    state.fast = fast.tobytes()
+    return slow, fast
+
+
+def _gain(state: UserState, segment: str, at_s: float, weight: float, rules: Rules) -> None:
+    """Decay the mass of all segments, add to that of one, keep the largest `SEGMENTS`."""
+    if not segment:
+        return
+    kept, fresh = rules.slow.factors(state.last_s, at_s)
+    mass = {name: held * kept for name, held in state.mass.items()}
+    mass[segment] = mass.get(segment, 0.0) + weight * fresh
+    if len(mass) > SEGMENTS:
+        del mass[min((name for name in mass if name != segment), key=lambda name: (mass[name], name))]
+    state.mass = mass
+
+
+def _react(state: UserState) -> None:
+    """Count an event of the reaction phase; at its end the fast state becomes the reference."""
+    state.drift = [state.drift[0] - 1, state.drift[1]]
+    if state.drift[0] <= 0:
+        _adopt(state)
+
+
+def _adopt(state: UserState) -> None:
+    state.slow, state.detector, state.drift = state.fast, [], []
+
+
+def _hash(event_id: str) -> bytes:
+    return blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).digest()
+
+
+def _short(number: float) -> float:
+    return int(number) if number == int(number) else number
