@@ -36,6 +36,7 @@ class Open:
     block: str
     at_s: float  # newest event time
     items: list[int] = field(default_factory=list)
+    served: list[int] = field(default_factory=list)  # the list that lay on the topic when the block began
     profile: Profile = field(default_factory=Profile)  # after the block's newest event
     gradient: Doubles = field(default_factory=lambda: np.zeros(len(FEATURES)))  # sum over tested events
     n: int = 0  # tested events that had a rank
@@ -93,6 +94,7 @@ class SavedOpen(Struct, array_like=True):
     block: str
     at_s: float
     items: list[str]
+    served: list[str]
     profile: tuple[str, bytes, bytes, bool]
     gradient: list[float]
     n: int
@@ -198,15 +200,15 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
     person.profile = _load_profile(saved.profile)
     if saved.open:
         o = saved.open
-        losses = np.array([np.nan if x is None else x for x in o.losses])
         person.open = Open(
             o.block,
             o.at_s,
             [add(i) for i in o.items],
+            [add(i) for i in o.served],
             _load_profile(o.profile),
             np.array(o.gradient),
             o.n,
-            losses,
+            np.array([np.nan if x is None else x for x in o.losses]),
             o.drifted,
         )
     return person
@@ -289,6 +291,7 @@ def _save_open(opened: Open, ids: list[str]) -> SavedOpen:
         opened.block,
         opened.at_s,
         [ids[i] for i in opened.items],
+        [ids[i] for i in opened.served],
         _save_profile(opened.profile),
         opened.gradient.tolist(),
         opened.n,

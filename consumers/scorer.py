@@ -35,7 +35,6 @@ Mask = NDArray[np.bool_]
 
 SNAPSHOT_EVENTS = 50_000  # learned events of a partition between two whole writings of its changed item rows
 SMOOTHING = 0.1  # added to every decayed count where popularity is taken as a distribution
-REASONS = 3  # features named with each recommended item
 
 
 class ScorerHandler:
@@ -228,7 +227,8 @@ class ScorerHandler:
         item = self._item(fresh.item_id, part)
         opened = person.open
         if opened is None:
-            opened = person.open = Open(state.block, fresh.at_s, drifted=person.profile.drifted)
+            opened = Open(state.block, fresh.at_s, served=person.served, drifted=person.profile.drifted)
+            person.open = opened
             opened.losses[3:] = np.nan
         opened.at_s = max(opened.at_s, fresh.at_s)
         heapq.heappush(part.deadlines, (opened.at_s + self.config.group_timeout_s, state.user_id))
@@ -249,7 +249,7 @@ class ScorerHandler:
             rank_of(test.expected.scores, item, test.available | test.headline) if in_catalogue else None
         )
         part.popularity.add(rank_of(test.popular, item, test.headline) if in_headline else None)
-        served = person.served or test.stranger
+        served = opened.served or test.stranger
         part.served.add(served.index(item) if item in served else None)
         if not in_headline:
             return
@@ -293,7 +293,7 @@ class ScorerHandler:
             float(np.log((popular[headline] + SMOOTHING).sum())),
             logits,
             log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
-            top(popular, headline, self.config.k) if not person.served else [],
+            top(popular, headline, self.config.k) if not opened.served else [],
             self._companions(part, state, person, opened, z, headline),
         )
         self._test = key
@@ -373,12 +373,12 @@ class ScorerHandler:
         items = []
         for item, reasons in zip(best, because, strict=True):
             shares = weights * z[:, item]
-            strongest = np.argsort(-shares, kind="stable")[:REASONS]
+            strongest = np.argsort(-np.abs(shares), kind="stable")
             items.append(
                 events.Recommended(
                     item_id=ids[item],
                     score=round(float(shares.sum()), 4),
-                    reasons={FEATURES[f]: round(float(shares[f]), 4) for f in strongest if shares[f] > 0},
+                    reasons={FEATURES[f]: round(float(shares[f]), 4) for f in strongest if shares[f]},
                     because=[ids[i] for i in reasons],
                 )
             )

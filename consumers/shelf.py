@@ -99,7 +99,8 @@ class Vectors:
         keep = len(self.data) if width == self.data.shape[1] else 0
         rows = max(n, len(self.data) * 3 // 2 if n > len(self.data) else len(self.data), 64)
         data, stamps = np.zeros((rows, width), np.float32), np.zeros(rows, np.int64)
-        data[:keep], stamps[:keep] = self.data[:keep], self.stamps[:keep]
+        if keep:
+            data[:keep], stamps[:keep] = self.data[:keep], self.stamps[:keep]
         self.data, self.stamps = data, stamps
 
 
@@ -226,7 +227,7 @@ class Shelf:
         needed |= {r.version for r in self.records.values() if r.live_at_s >= self._next_s}
         for held in (self.slots, self.futures):
             for name in [n for n in held if n not in needed]:
-                del held[name]  # type: ignore[attr-defined]
+                del held[name]
 
 
 def _canary(model: NextItem) -> None:

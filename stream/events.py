@@ -91,7 +91,7 @@ class Recommended(Struct, frozen=True, kw_only=True, omit_defaults=True):
     item_id: str
     score: Annotated[float, Meta(description="the blend's score: the sum of all contributions")]
     reasons: Annotated[
-        dict[str, float], Meta(description="contribution of each feature to the score; the strongest few")
+        dict[str, float], Meta(description="contribution of each feature to the score, strongest first; they sum to it")
     ] = msgspec.field(default_factory=dict)
     because: Annotated[list[str], Meta(description="items of the history that speak for it, strongest first")] = (
         msgspec.field(default_factory=list)

@@ -1,0 +1,303 @@
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consumers.scorer import ScorerHandler
+from consumers.shelf import NextItem
+from stream import events, messages, topics
+from stream.errors import BadRecord
+from stream.messages import Fresh, ItemVector, ModelHealth, ModelVersion, UserState
+from stream.records import Output, Record
+from stream.settings import Settings, load
+
+ITEMS = [f"i{n}" for n in range(12)]
+
+
+class Model:
+    """Logits are the item's first base dimension."""
+
+    base_dim = 4
+
+    def item_matrix(self, item_ids: Sequence[str], vectors: Any) -> Any:
+        return np.asarray(vectors, np.float32)
+
+    def user_vector(self, item_vectors: Any, times_s: Any) -> Any:
+        return np.array([1.0, 0.0, 0.0, 0.0], np.float32)
+
+
+def model_loader(version: ModelVersion) -> "Future[NextItem]":
+    future: Future[NextItem] = Future()
+    future.set_result(Model())
+    return future
+
+
+def settings(**scoring: Any) -> Settings:
+    return load(scoring={"health_events": 10, "k": 3, **scoring})
+
+
+def handler(**scoring: Any) -> ScorerHandler:
+    return ScorerHandler(settings(**scoring), model_loader)
+
+
+class Driver:
+    """Makes user-states records as interest would, and feeds them."""
+
+    def __init__(self, scorer: ScorerHandler, partition: int = 0) -> None:
+        self.scorer, self.partition = scorer, partition
+        self.seq: dict[str, int] = {}
+        self.offset = 0
+        self.outputs: list[Output] = []
+
+    def send(self, topic: str, key: str, value: bytes | None) -> list[Output]:
+        record = Record(topic, self.partition, self.offset, key.encode(), value)
+        self.offset += 1
+        out = list(self.scorer.on_record(record))
+        self.outputs += out
+        return out
+
+    def item(self, item_id: str, at_s: float = 0.0, available: bool = True) -> None:
+        vector = np.zeros(4, np.float32)
+        vector[0] = int(item_id[1:])
+        message = ItemVector(item_id, messages.as_bytes(vector), item_id, "", [], available, at_s)
+        self.send(topics.ITEM_VECTORS, item_id, messages.encode(message))
+
+    def buy(self, user: str, at_s: float, *items: str, block: str = "") -> list[Output]:
+        return self.state(user, at_s, items, block or f"@{at_s}")
+
+    def state(self, user: str, at_s: float, items: Iterable[str], block: str, skip: int = 0) -> list[Output]:
+        items = list(items)
+        fresh = [Fresh(f"{user}-{at_s}-{i}", item, at_s, 1.0, "purchase") for i, item in enumerate(items)]
+        seq = self.seq[user] = self.seq.get(user, 0) + len(items) + skip
+        zero = messages.as_bytes(np.zeros(64, np.float32))
+        message = UserState(user, seq, 0.0, at_s, "s", zero, zero, {}, [], [], [], [], [], self.offset, block, fresh)
+        return self.send(topics.USER_STATES, user, messages.encode(message))
+
+    def version(self, name: str, parent: str = "", live_at_s: float = 0.0) -> None:
+        record = ModelVersion(
+            name, "promoted", parent, 5.0, live_at_s, {}, "j", "clock", {}, name, "", "", 1, 1.0, 1, {}, 0.0
+        )
+        self.send(topics.MODEL_VERSIONS, name, messages.encode(record))
+
+
+def lists(outputs: Iterable[Output]) -> list[events.Recommendation]:
+    return [events.decode(events.Recommendation, o.value) for o in outputs if o.topic == topics.RECOMMENDATIONS]
+
+
+def random_log(n: int, seed: int = 0) -> list[tuple[str, float, list[str]]]:
+    rng = np.random.default_rng(seed)
+    return [
+        (f"u{rng.integers(5)}", 30.0 * t, [ITEMS[i] for i in rng.choice(12, rng.integers(1, 4), replace=False)])
+        for t in range(n)
+    ]
+
+
+def state_of(scorer: ScorerHandler) -> Any:
+    """Everything that may influence what comes later, in comparable form."""
+    part = scorer.parts[0]
+    n = len(scorer.catalogue)
+    return {
+        "weights": part.blend.weights.tolist(),
+        "tallies": [part.arrival, part.served, part.catalogue, part.popularity],
+        "counts": part.stats.count[:n].tolist(),
+        "short": part.stats.short[:n].tolist(),
+        "rows": [part.stats.neighbours.row(i) for i in range(n)],
+        "next": [part.stats.followers.row(i) for i in range(n)],
+        "people": {
+            user: (p.seq, p.tail, p.owned, p.served, p.open and (p.open.block, p.open.items, p.open.gradient.tolist()))
+            for user, p in part.people.items()
+        },
+        "events": part.events,
+        "losses": part.since_health,
+    }
+
+
+def test_nothing_of_a_block_is_learned_before_it_is_tested() -> None:
+    drive = Driver(handler())
+    drive.buy("ann", 0.0, "i1")
+    drive.buy("bob", 100.0, "i1")  # ann's block has closed by time: i1 is known, i2 is not
+    part = drive.scorer.parts[0]
+    assert part.arrival.tested == 2
+    assert part.arrival.cold == 0  # the very first event: with nothing known, everything known is a candidate
+    drive.state("bob", 100.0, ["i2"], "@100.0")
+    assert part.arrival.cold == 1
+    drive.state("bob", 100.0, ["i2"], "@100.0")  # the same block again: i2 is still not learned
+    assert part.arrival.cold == 2
+    assert part.stats.count[drive.scorer.catalogue.ordinals["i2"]] == 0
+
+
+def test_a_block_closes_at_another_block_of_its_user_or_by_time() -> None:
+    drive = Driver(handler(group_timeout_s=60.0))
+    part = drive.scorer._part(0)
+    drive.buy("ann", 0.0, "i1")
+    drive.buy("ann", 1.0, "i2")
+    assert part.stats.count[:2].tolist() == [1.0, 0.0]
+    drive.buy("bob", 60.9, "i3")
+    assert part.stats.count[1] == 0.0
+    drive.buy("cid", 61.0, "i3")
+    assert part.stats.count[1] == 1.0
+    assert part.people["ann"].open is None
+
+
+@pytest.mark.parametrize("split", [1, 2])
+def test_where_records_are_split_changes_nothing(split: int) -> None:
+    whole, parts = Driver(handler()), Driver(handler())
+    for drive in (whole, parts):
+        drive.version("v1")
+        for item in ITEMS[:9]:
+            drive.item(item)
+    for user, at_s, items in random_log(60):
+        whole.buy(user, at_s, *items)
+        for i in range(0, len(items), split):
+            parts.buy(user, at_s, *items[i : i + split])
+    assert state_of(whole.scorer) == state_of(parts.scorer)
+    last = {(r.user_id, r.at): r for r in lists(parts.outputs)}  # the list that stands when the block is whole
+    assert {(r.user_id, r.at): r.items for r in lists(whole.outputs)} == {k: r.items for k, r in last.items()}
+    health = [[o.value for o in d.outputs if o.topic == topics.MODEL_HEALTH] for d in (whole, parts)]
+    decoded = [[messages.decode(ModelHealth, v) for v in values] for values in health]
+    assert [h.blocks for h in decoded[0]] == [h.blocks for h in decoded[1]]
+
+
+@pytest.mark.parametrize("crash", [1, 7, 20, 41])
+def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.scorer.SNAPSHOT_EVENTS", 15)  # rows are written whole a few times
+    calm = Driver(handler())
+    shaken = Driver(handler())
+    changelog: list[Record] = []
+    for drive in (calm, shaken):
+        for item in ITEMS:
+            drive.item(item)
+        drive.version("v1")
+    for number, (user, at_s, items) in enumerate(random_log(60)):
+        if number == crash:
+            fresh = Driver(handler())
+            for record in changelog:
+                fresh.scorer.restore(record)
+            for item in ITEMS:
+                fresh.item(item)
+            fresh.version("v1")
+            fresh.seq, fresh.offset, fresh.outputs = shaken.seq, shaken.offset, shaken.outputs
+            shaken = fresh
+        calm.buy(user, at_s, *items)
+        shaken.buy(user, at_s, *items)
+        if number % 3 == 0 or number + 1 == crash:  # batches end here
+            for out in shaken.scorer.snapshot():
+                changelog.append(Record(out.topic, out.partition or 0, len(changelog), out.key, out.value))
+    assert state_of(calm.scorer) == state_of(shaken.scorer)
+    assert [r.items for r in lists(calm.outputs)] == [r.items for r in lists(shaken.outputs)]
+
+
+def test_a_snapshot_holds_what_changed_and_no_more() -> None:
+    drive = Driver(handler())
+    drive.buy("ann", 0.0, "i1")
+    assert [o.key for o in drive.scorer.snapshot()] == [b"u/ann", b"part"]
+    assert list(drive.scorer.snapshot()) == []
+    drive.buy("bob", 100.0, "i2")
+    assert [o.key for o in drive.scorer.snapshot()] == [b"u/ann", b"u/bob", b"log/1", b"part"]
+
+
+def test_the_first_events_are_learned_without_a_test() -> None:
+    drive = Driver(handler(warm_up_events=2))
+    assert lists(drive.buy("ann", 0.0, "i1", "i2")) == []
+    assert drive.scorer.parts[0].arrival.tested == 0
+    assert len(lists(drive.buy("bob", 100.0, "i1"))) == 1
+    assert drive.scorer.parts[0].arrival.tested == 1
+
+
+def test_without_repeats_only_first_interactions_count() -> None:
+    drive = Driver(handler(repeats=False))
+    drive.buy("ann", 0.0, "i1")
+    drive.buy("ann", 100.0, "i1", "i2")
+    out = drive.buy("ann", 200.0, "i3")
+    part = drive.scorer.parts[0]
+    assert part.arrival.tested == 3  # i1, i2, i3; i1 again is no event
+    assert part.stats.count[:3].tolist() == [1.0, 1.0, 0.0]
+    owned = {"i1", "i2", "i3"}
+    assert all(item.item_id not in owned for r in lists(out) for item in r.items) or len(drive.scorer.catalogue) == 3
+
+
+def test_served_is_judged_by_the_list_that_lay_there() -> None:
+    drive = Driver(handler())
+    for t in range(3):
+        drive.buy(f"u{t}", 100.0 * t, "i1")
+    first = lists(drive.buy("ann", 400.0, "i2"))[-1]
+    assert first.items[0].item_id == "i1"
+    hits = drive.scorer.parts[0].served.hits_10
+    drive.buy("ann", 600.0, "i1")
+    assert drive.scorer.parts[0].served.hits_10 == hits + 1
+
+
+def test_contributions_sum_to_the_score() -> None:
+    drive = Driver(handler(k=2))
+    drive.version("v1")
+    for item in ITEMS:
+        drive.item(item)
+    for user, at_s, items in random_log(30):
+        drive.buy(user, at_s, *items)
+    made = lists(drive.outputs)[-1]
+    assert made.model_version == "v1"
+    assert made.items[0].score >= made.items[1].score
+    for best in made.items:
+        assert sum(best.reasons.values()) == pytest.approx(best.score, abs=1e-3)  # rounded to 4 places each
+        assert "language model" in best.reasons
+
+
+def test_items_are_recommended_from_when_they_are_available() -> None:
+    drive = Driver(handler(k=12))
+    drive.version("v1")
+    drive.item("i1")
+    drive.item("i9", at_s=500.0)
+    drive.item("i8", available=False)
+    drive.buy("ann", 0.0, "i1")
+    assert {i.item_id for i in lists(drive.buy("ann", 100.0, "i1"))[-1].items} == {"i1"}
+    assert {i.item_id for i in lists(drive.buy("ann", 600.0, "i1"))[-1].items} == {"i1", "i9"}
+
+
+def test_a_tombstone_forgets_the_person() -> None:
+    drive = Driver(handler())
+    drive.buy("ann", 0.0, "i1")
+    list(drive.scorer.snapshot())
+    out = drive.send(topics.USER_STATES, "ann", None)
+    assert {(o.topic, o.key, o.value) for o in out} == {
+        (topics.SCORER_STATES, b"u/ann", None),
+        (topics.RECOMMENDATIONS, b"ann", None),
+    }
+    assert "ann" not in drive.scorer.parts[0].people
+    drive.buy("bob", 100.0, "i1")  # her open block is never learned
+    assert drive.scorer.parts[0].stats.count[0] == 0.0
+
+
+def test_missed_records_are_counted() -> None:
+    drive = Driver(handler())
+    drive.buy("ann", 0.0, "i1")
+    drive.state("ann", 100.0, ["i2"], "b", skip=4)
+    assert drive.scorer.figures()["untested_total",] == 4
+
+
+def test_health_comes_every_so_many_events() -> None:
+    drive = Driver(handler(health_events=10))
+    for user, at_s, items in random_log(40):
+        drive.buy(user, at_s, *items)
+    health = [messages.decode(ModelHealth, o.value) for o in drive.outputs if o.topic == topics.MODEL_HEALTH]
+    assert [h.events for h in health] == [10 * (i + 1) for i in range(len(health))]
+    blocks = [b for h in health for b in h.blocks]
+    assert all(b.n >= 1 and b.blend > 0 and b.popularity > 0 for b in blocks)
+    assert sum(b.n for b in blocks) <= health[-1].tested
+
+
+def test_what_another_scorer_learned_counts_too() -> None:
+    one, two = Driver(handler(), 0), Driver(handler(), 1)
+    one.buy("ann", 0.0, "i1", "i2")
+    one.buy("bob", 100.0, "i3")
+    for out in one.scorer.snapshot():
+        if out.topic == topics.ITEM_STATS:
+            two.scorer.on_record(Record(out.topic, 0, 0, out.key, out.value))
+    two.buy("cid", 100.0, "i1")
+    assert two.scorer.ranker.counts()[two.scorer.catalogue.ordinals["i2"]] == 1.0
+
+
+def test_a_damaged_record_is_refused_by_name() -> None:
+    with pytest.raises(BadRecord, match="value must be a UserState in msgpack"):
+        Driver(handler()).send(topics.USER_STATES, "ann", b"\xc1")

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from stream.blend import FEATURES
+from stream.ranker import NEXT, RECENCY, SHRINK, Ranker, View
+from stream.statistics import Catalogue, ItemStats
+
+
+def ranker(tables: int = 1) -> Ranker:
+    catalogue = Catalogue()
+    for item in ("a", "b", "c", "d"):
+        catalogue.add(item)
+    return Ranker(catalogue, [ItemStats(60.0, 600.0, 10) for _ in range(tables)])
+
+
+def row(features: np.ndarray, name: str) -> list[float]:
+    out: list[float] = features[FEATURES.index(name)].tolist()
+    return out
+
+
+def test_popularity_is_the_logarithm_of_decayed_counts() -> None:
+    r = ranker()
+    r.tables[0].learn(0.0, [], [1])
+    features = r.features(View(), 60.0, None)
+    assert row(features, "recent popularity") == pytest.approx([0, np.log1p(0.5), 0, 0])
+    assert row(features, "all-time popularity") == pytest.approx([0, np.log(2), 0, 0])
+
+
+def test_neighbours_by_hand() -> None:
+    r = ranker()
+    r.tables[0].learn(0.0, [], [0, 1])  # a and b together
+    r.tables[0].learn(1.0, [], [2, 1])  # c and b together
+    features = r.features(View(tail=[0, 2]), 1.0, None)  # newest: c
+    one, two = 1 / np.sqrt(1 + SHRINK), 1 / np.sqrt(2 + SHRINK)
+    assert row(features, "bought together")[1] == pytest.approx((one + one) * two)
+    assert row(features, "bought together, recent")[1] == pytest.approx((one + RECENCY * one) * two)
+    assert row(features, "bought next")[1] == pytest.approx((1 + NEXT) / (1 + SHRINK / 2))
+
+
+def test_partitions_are_summed() -> None:
+    whole, split = ranker(), ranker(tables=2)
+    whole.tables[0].learn(0.0, [], [0, 1])
+    whole.tables[0].learn(0.0, [], [0, 2])
+    split.tables[0].learn(0.0, [], [0, 1])
+    split.tables[1].learn(0.0, [], [0, 2])
+    view = View(tail=[0])
+    assert split.features(view, 5.0, None) == pytest.approx(whole.features(view, 5.0, None))
+
+
+def test_a_drifted_user_is_led_by_the_fast_state() -> None:
+    r = ranker()
+    r.space = np.eye(4, dtype=np.float32)
+    slow, fast = np.eye(4, dtype=np.float32)[:2]
+    calm = r.features(View(slow=slow, fast=fast), 0.0, None)
+    drifted = r.features(View(slow=slow, fast=fast, drifted=True), 0.0, None)
+    assert row(calm, "interests") == [1, 0, 0, 0]
+    assert row(drifted, "interests") == row(calm, "interests of late") == [0, 1, 0, 0]
+
+
+def test_repeats_count_and_age() -> None:
+    r = ranker()
+    features = r.features(View(owned={2: 3}, bought_s={2: 0.0}), r.repeat_half_life_s, None)
+    assert row(features, "bought before") == pytest.approx([0, 0, np.log(4), 0])
+    assert row(features, "time since bought") == pytest.approx([0, 0, 0.5, 0])
+
+
+def test_the_model_speaks_as_it_is() -> None:
+    logits = np.array([1, 2, 3, 4], np.float32)
+    assert row(ranker().features(View(), 0.0, logits), "language model") == [1, 2, 3, 4]
+
+
+def test_because_names_the_strongest_neighbours() -> None:
+    r = ranker()
+    for _ in range(3):
+        r.tables[0].learn(0.0, [], [0, 3])
+    r.tables[0].learn(0.0, [], [1, 3])
+    assert r.because([1, 0, 2], [3, 2]) == [[0, 1], []]
+    assert r.because([], [3]) == [[]]
