@@ -8,7 +8,7 @@ V       ?=
 
 VENV  := .venv
 BIN   := $(VENV)/bin
-PIP   := $(BIN)/python -m pip install $(if $(V),,--quiet) --disable-pip-version-check -c constraints.txt
+PIP   := $(BIN)/python -m pip install $(if $(V),,-qq) --disable-pip-version-check -c constraints.txt
 
 # one torch thread per process and no look-ups on the network: tests give the same results everywhere
 TEST_ENV := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MPLBACKEND=Agg
@@ -56,7 +56,7 @@ distclean: clean  ## remove .venv and everything that runs left in runs/, too
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Meander needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Meander needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." >&2; \
 		echo "Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 		rm -rf $(VENV); echo "On Debian and Ubuntu, python3 -m venv needs: apt-get install python3-venv" >&2; exit 1; }
