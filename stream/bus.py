@@ -47,6 +47,10 @@ class Session(Protocol):
         """Keep the group membership during long work; polls nothing."""
         ...
 
+    def lags(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) of the inputs → records between the position and the end."""
+        ...
+
     def close(self) -> None:
         """Leave the group."""
         ...
@@ -198,6 +202,11 @@ class MemorySession:
 
     def keep_alive(self) -> None:
         """Nothing to do here: there is no group to fall out of."""
+
+    def lags(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) of the inputs → records between the position and the end."""
+        ends = {topic: self._bus.ends(topic) for topic in self._inputs}
+        return {(t, p): ends[t][p] - at for (t, p), at in (self._at or {}).items() if t in ends}
 
     def close(self) -> None:
         """Leave; committed offsets stay."""

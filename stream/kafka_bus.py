@@ -55,6 +55,7 @@ BOOTSTRAP_TIMEOUT_MS = 5_000
 CALL_TIMEOUT_S = 30.0  # for whatever the client itself would wait for without end
 MAX_POLL_INTERVAL_MS = 600_000  # a handler that takes longer for a batch must call keep_alive
 TRANSACTION_TIMEOUT_MS = 30_000
+SILENCE_S = 10.0  # without a record, after which the broker is asked whether it is there
 JOIN_POLL_S = 0.1  # one wait for the group to deal the partitions
 READ_CHUNK = 2_000  # records per poll of a bounded read
 
@@ -209,6 +210,7 @@ class KafkaSession:
         self._offsets: dict[Any, int] = {}  # committed
         self._until: dict[Any, int] = {}  # ends of the broadcasts that are still to be reached
         self._membership: Any = None
+        self._heard_s = time.monotonic()  # when the broker last gave a sign of life
         with _translated(f"joining {self._group}"):
             self._producer = self._new_producer()
             self._consumer = bus.consumer(
@@ -234,6 +236,7 @@ class KafkaSession:
             found = self._consumer.poll(wait_s * 1000)
             if self._dealt:
                 return self._assign()  # what was found will be found again
+            self._check_in(bool(found))
             if not self._held:
                 return Batch()  # the group is still dealing
             news = self._poll_broadcasts(timeout_s if restoring else 0.0)
@@ -309,6 +312,16 @@ class KafkaSession:
     def _deal(self) -> None:
         """Called by the client's thread within `poll` when the group has dealt the partitions."""
         self._dealt = True
+
+    def _check_in(self, heard: bool) -> None:
+        """Ask the broker something when nothing has come for a while: the client itself waits without a word."""
+        now_s = time.monotonic()
+        if not heard and now_s - self._heard_s > SILENCE_S:
+            some = next(iter(self._names))
+            self._consumer.end_offsets([TopicPartition(some, 0)], timeout_ms=SILENCE_S * 1000)
+            heard = True
+        if heard:
+            self._heard_s = now_s
 
     def _new_producer(self) -> Any:
         if not self._kafka.exactly_once:
