@@ -10,6 +10,7 @@
     ├── BrokerError        the broker is unreachable or refused a request (retriable says whether to try again)
     ├── StoreError         the model store refused: missing, torn or corrupt version
     ├── StateError         a snapshot cannot be restored
+    ├── ProcessError       a supervised process ended on its own
     └── TrainingError      a training did not end with a model
 """
 
@@ -63,6 +64,10 @@ class StoreError(MeanderError):
 
 class StateError(MeanderError):
     """A snapshot cannot be restored: another format, or damaged."""
+
+
+class ProcessError(MeanderError):
+    """A supervised process ended on its own."""
 
 
 class TrainingError(MeanderError):

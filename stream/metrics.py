@@ -20,6 +20,7 @@ from typing import Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 Figures = Mapping[tuple[str, ...], float]
@@ -141,6 +142,21 @@ class FigureCollector(Collector):
             for labels, value in sorted(values[name]):
                 family.add_metric(labels, value)
             yield family
+
+
+def parse(text: str) -> dict[tuple[str, ...], float]:
+    """Figures from what /metrics serves: keys as above, of Meander's counters and gauges alone.
+
+    >>> parse('# TYPE meander_alarms_total counter\\nmeander_alarms_total{detector="adwin",scope="population"} 2.0\\n')
+    {('alarms_total', 'population', 'adwin'): 2.0}
+    """
+    figures: dict[tuple[str, ...], float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            row = METRICS.get(sample.name.removeprefix(PREFIX))
+            if row is not None and row.kind != "histogram":
+                figures[row.name, *(sample.labels[label] for label in row.labels)] = sample.value
+    return figures
 
 
 class Metrics:
