@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from consumers.stages import Stage, Stages
 from stream import profile, topics
 from stream.drift import DETECTOR, Found
 from stream.errors import BadRecord, StateError
@@ -31,24 +29,13 @@ from stream.messages import (
     decode_version,
     encode,
 )
-from stream.places import Places
 from stream.records import Output, Record
 from stream.settings import Settings
 from stream.space import Space
 
-Floats = NDArray[np.float32]
 SpaceLoader = Callable[[ModelVersion], Space | None]
 
 COUNTERS = ("events_total", "late_total", "duplicate_total", "unvectored_total", "erased_total", "alarms_total")
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A space with the items in it; it serves from event time `live_at_s` on."""
-
-    live_at_s: float
-    places: Places
-    rules: profile.Rules
 
 
 @dataclass(slots=True)
@@ -88,9 +75,7 @@ class InterestHandler:
         self.journal: list[dict[str, object]] = []
         self._settings, self._load = settings, space_loader
         self._parts: dict[int, Part] = {}
-        self._blind = profile.Rules.of(settings, Space.random(1, 0))  # while there is no vector at all
-        self._stages: list[Stage] = []  # the first is the random one, made for the first item vector
-        self._base: dict[str, Floats] = {}  # item id -> base vector
+        self._stages = Stages(settings)
         self._erased: dict[str, float] = {}  # user id -> newest erasure, event time
         self._run: Run | None = None
         self._counts = dict.fromkeys(COUNTERS, 0)
@@ -108,7 +93,7 @@ class InterestHandler:
         out: dict[tuple[str, ...], float] = {(name,): self._counts[name] for name in COUNTERS[:-1]}
         out["alarms_total", "user", DETECTOR] = self._counts["alarms_total"]
         out["users",] = sum(len(part.states) for part in self._parts.values())
-        out["items",] = len(self._base)
+        out["items",] = self._stages.items
         out["event_timestamp_seconds",] = self._newest_s
         return out
 
@@ -165,20 +150,19 @@ class InterestHandler:
         self._counts["late_total"] += at_s < state.last_s
         self._newest_s = max(self._newest_s, at_s)
         weight = self._settings.users.weights.get(said.event, self._settings.users.default_weight)
-        place = stage.places.find(said.item_id) if stage else None
+        place = stage.places.find(said.item_id)
         self._counts["unvectored_total"] += place is None and weight > 0
-        rules = stage.rules if stage else self._blind
         event = profile.Event(said.event_id, said.item_id, at_s, weight, record.offset)
-        found = profile.fold(state, event, place, rules)
+        found = profile.fold(state, event, place, stage.rules)
         state.fresh.append(Fresh(said.event_id, said.item_id, at_s, weight, said.event))
-        return [*out, self._alarm(state, found, event, rules, record)] if found else out
+        return [*out, self._alarm(state, found, event, stage, record)] if found else out
 
     def _text(self, record: Record) -> Iterable[Output]:
         said = decode(TextVector, record.value)
         part = self._parts.setdefault(record.partition, Part())
-        if said.at_s <= self._erased.get(said.user_id, -1.0) or not self._stages:
+        if said.at_s <= self._erased.get(said.user_id, -1.0) or not self._stages.items:
             return []
-        vector = self._checked(said.vector)
+        vector = self._stages.checked(said.vector)
         out, self._run = self._open(record.partition, said.user_id, None, said.at_s)
         state = self._run.state
         mark = "text of " + said.event_id  # its interaction has the same id
@@ -186,7 +170,7 @@ class InterestHandler:
             self._counts["duplicate_total"] += 1
             return out
         self._run.dirty = True
-        stage = self._stages[self._advance(part, said.at_s)]
+        stage = self._stage(part, said.at_s)
         self._align(state, stage)
         profile.remember(state, mark, self._settings.users.recent_ids)
         profile.fold_text(state, stage.rules.space.texts(vector[None])[0], said.at_s, stage.rules)
@@ -218,11 +202,9 @@ class InterestHandler:
         self._parts[run.partition].states[user_id] = profile.pack(run.state)
         return [Output(topics.USER_STATES, user_id.encode(), record, run.partition)]
 
-    def _alarm(
-        self, state: UserState, found: Found, event: profile.Event, rules: profile.Rules, record: Record
-    ) -> Output:
+    def _alarm(self, state: UserState, found: Found, event: profile.Event, stage: Stage, record: Record) -> Output:
         self._counts["alarms_total"] += 1
-        risen, fallen = rules.space.moved(as_vector(state.slow), as_vector(state.fast))
+        risen, fallen = stage.rules.space.moved(as_vector(state.slow), as_vector(state.fast))
         self.journal.append(
             {"event": "drift-alarm", "user": state.user_id, "signal": found.signal,
              "evidence": round(found.evidence, 3), "threshold": round(found.threshold, 3),
@@ -236,67 +218,39 @@ class InterestHandler:
 
     # spaces
 
-    def _stage(self, part: Part, at_s: float) -> Stage | None:
-        """The space that serves this partition from here on; None before there is any."""
-        return self._stages[self._advance(part, at_s)] if self._stages else None
+    def _stage(self, part: Part, at_s: float) -> Stage:
+        """The space that serves this partition from here on."""
+        before = part.stage
+        part.stage = self._stages.due(before, at_s)
+        stage = self._stages.at(part.stage)
+        if part.stage != before:
+            self.journal.append({"event": "space-adopted", "space": stage.rules.space.name})
+        return stage
 
-    def _advance(self, part: Part, at_s: float) -> int:
-        while part.stage + 1 < len(self._stages) and at_s >= self._stages[part.stage + 1].live_at_s:
-            part.stage += 1
-            self.journal.append({"event": "space-adopted", "space": self._stages[part.stage].rules.space.name})
-        return part.stage
-
-    def _align(self, state: UserState, stage: Stage | None) -> None:
+    @staticmethod
+    def _align(state: UserState, stage: Stage) -> None:
         """Bring a state into the space that serves."""
-        if stage is not None and state.space != stage.rules.space.name:
+        if state.space != stage.rules.space.name:
             profile.rebuild(state, stage.places.find, stage.rules)
 
     def _item(self, record: Record) -> Iterable[Output]:
-        if record.value is None:  # what was is still part of people's past
-            return []
-        item = decode(ItemVector, record.value)
-        vector = self._checked(item.vector)
-        if not self._stages:
-            self._stages.append(self._staged(0.0, Space.random(len(vector), self._settings.seed)))
-        self._base[item.item_id] = vector
-        for stage in self._stages:
-            stage.places.put(item.item_id, vector)
+        if record.value is not None:  # an item taken away is still part of people's past
+            item = decode(ItemVector, record.value)
+            self._stages.put(item.item_id, self._stages.checked(item.vector))
         return []
-
-    def _checked(self, data: bytes) -> Floats:
-        """A base vector, of the same size as all others."""
-        size = 4 * self._base_dim if self._stages else len(data)
-        if not data or len(data) % 4 or len(data) != size:
-            raise BadRecord("vector", f"{size // 4} float32 values", f"{len(data)} bytes")
-        return as_vector(data)
-
-    @property
-    def _base_dim(self) -> int:
-        return len(self._stages[0].rules.space.mean)
 
     def _version(self, record: Record) -> Iterable[Output]:
         version = decode_version(record.value) if record.value is not None else None
-        if not isinstance(version, ModelVersion) or not version.space:
-            return []
-        if any(stage.rules.space.name == version.space for stage in self._stages):
+        if not isinstance(version, ModelVersion) or not version.space or self._stages.knows(version.space):
             return []
         space = self._load(version)
-        if space is None or space.name != version.space or (self._base and len(space.mean) != self._base_dim):
+        if space is None or space.name != version.space or not self._stages.add(space, version.live_at_s):
             self.journal.append({"event": "space-refused", "version": version.version, "space": version.space})
             return []
-        if not self._stages:
-            self._stages.append(self._staged(0.0, Space.random(len(space.mean), self._settings.seed)))
-        self._stages.append(self._staged(version.live_at_s, space))
         for part in self._parts.values():
             if space.name in part.seen:  # it served before the restart
-                part.stage = len(self._stages) - 1
+                part.stage = self._stages.last
         return []
-
-    def _staged(self, live_at_s: float, space: Space) -> Stage:
-        places = Places(space)
-        for item_id, vector in self._base.items():
-            places.put(item_id, vector)
-        return Stage(live_at_s, places, profile.Rules.of(self._settings, space))
 
     # erasure
 

@@ -72,6 +72,9 @@ METRICS: dict[str, Row] = {
         # drift and trainings
         Row("alarms_total", "counter", "Drift alarms", ("scope", "detector")),  # scope: user, population
         Row("jobs_total", "counter", "Training jobs issued", ("trigger",)),
+        Row("evidence", "gauge", "What speaks for a training, as last weighed", ("trigger",)),
+        Row("evidence_threshold", "gauge", "What that is held against; users: a p-value, below which it counts",
+            ("trigger",)),
         Row("rulings_total", "counter", "Rulings about published versions", ("ruling",)),
         Row("trainings_total", "counter", "Trainings that ended, by reason and verdict (or failed)",
             ("trigger", "verdict")),

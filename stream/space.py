@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from stream import cooccurrence, segments
+from stream import cooccurrence, segments, whitening
 from stream.calibration import calibrate
 from stream.decay import DEFAULT_FAST_S, VISITS_KEPT, Decay, auto_half_lives
 from stream.errors import StoreError
@@ -28,7 +28,7 @@ Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DIM = 64
-TEXT_DIM = 32
+TEXT_DIM = whitening.DIM
 FORMAT = 1
 TENSORS, FACTS = "space.safetensors", "space.json"
 _ARRAYS = ("mean", "basis", "popular", "centres")
@@ -115,11 +115,11 @@ class Space:
         row = np.empty(len(order), np.int64)
         row[order] = np.arange(len(order))
         histories = [(row[np.asarray(e)], np.asarray(t, np.float64)) for e, t in zip(events, times, strict=True)]
-        mean, basis = _whitening(base_vectors)
+        mean, basis = whitening.fit(base_vectors)
         together = cooccurrence.vectors(
             len(items), [h for h, _ in histories], np.asarray(counts)[order].astype(np.int64), DIM - TEXT_DIM
         )
-        popular = _joined(_text(base_vectors[order], mean, basis), together)
+        popular = whitening.joined(whitening.project(base_vectors[order], mean, basis), together)
         centres = segments.cluster(popular, segments.how_many(len(items)), seed)
         member = segments.assign(popular, centres)
         titles = tuple(segments.names([words[i] for i in order], member, len(centres)))
@@ -160,8 +160,8 @@ class Space:
 
     def texts(self, base_vectors: Floats) -> Floats:
         """Texts, or items unknown at the fit, in drift space: the part from co-occurrence is zero (n, D)."""
-        text = _text(base_vectors, self.mean, self.basis)
-        return _joined(text, np.zeros((len(text), DIM - text.shape[1]), np.float32))
+        text = whitening.project(base_vectors, self.mean, self.basis)
+        return whitening.joined(text, np.zeros((len(text), DIM - text.shape[1]), np.float32))
 
     def segment_of(self, vectors: Floats) -> Ints:
         """Index of the segment of each vector (n,).
@@ -247,41 +247,9 @@ def _finite(thresholds: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in thresholds.items() if np.isfinite(value)}
 
 
-def _whitening(base: Floats) -> tuple[Floats, Floats]:
-    """Mean (B,) and basis (B, T) of a whitened PCA; rows of zeros are left out."""
-    known = base[np.any(base != 0, axis=1)].astype(np.float64)
-    if not len(known):
-        return np.zeros(base.shape[1], np.float32), np.zeros((base.shape[1], TEXT_DIM), np.float32)
-    mean = known.mean(0)
-    values, axes = np.linalg.eigh((known - mean).T @ (known - mean) / len(known))
-    kept = min(TEXT_DIM, base.shape[1])
-    top, axes = np.maximum(values[::-1][:kept], 0.0), axes[:, ::-1][:, :kept]
-    floor = 1e-3 * max(float(top[0]), 1e-12)  # directions with next to no variance are not blown up
-    basis = np.zeros((base.shape[1], TEXT_DIM))
-    basis[:, :kept] = np.where(top > floor, axes / np.sqrt(np.maximum(top, floor)), 0.0)
-    return mean.astype(np.float32), basis.astype(np.float32)
-
-
-def _text(base: Floats, mean: Floats, basis: Floats) -> Floats:
-    """Projected texts of unit length; zero where there is no text (n, T)."""
-    base = np.asarray(base, np.float32)
-    projected = (base - mean) @ basis
-    projected[~np.any(base != 0, axis=1)] = 0.0
-    return _unit(projected)
-
-
-def _joined(text: Floats, together: Floats) -> Floats:
-    return _unit(np.concatenate([text, together], axis=1))
-
-
-def _unit(rows: NDArray[np.floating]) -> Floats:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.where(length > 1e-6, rows / np.maximum(length, 1e-6), 0.0).astype(np.float32)
-
-
 def _shares(centres: Floats, state: Floats) -> Floats:
     """Softmax over segments of the cosine to their centres, at temperature 0.2 (K,)."""
-    cosine = _unit(centres) @ _unit(state[None])[0]
+    cosine = whitening.unit(centres) @ whitening.unit(state[None])[0]
     weight = np.exp((cosine - cosine.max()) / 0.2)
     return np.asarray(weight / weight.sum(), np.float32)
 

@@ -1,0 +1,273 @@
+"""The trigger consumer: alarms and the model's health in; decisions to train, and to end a shadow, out.
+
+Everything is decided at model-health records and in event time, so that it does not matter how topics interleave:
+alarms wait until the health of the model is known up to their time. One instance is active; its whole state is one
+record of trigger-states, at most 40 KB (the block losses since the last rise, see `stream.evidence.Population`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from consumers.trigger_state import Seen, TriggerState, Waiting
+from stream import policy, topics, versions
+from stream.errors import BadRecord, StateError
+from stream.evidence import AlarmShare, Population, Reading, numbers
+from stream.gate import SequentialTest
+from stream.messages import (
+    DriftAlarm,
+    ModelHealth,
+    ModelVersion,
+    Ruling,
+    TrainingJob,
+    as_bytes,
+    as_vector,
+    decode,
+    decode_version,
+    encode,
+)
+from stream.records import Output, Record
+from stream.settings import Settings
+
+KEY = b"trigger"
+
+
+class TriggerHandler:
+    """Weighs the evidence for a training against its cost, whenever the scorer reports.
+
+    Never two trainings at once: a job is outstanding until a version with its id is there (promoted, refused or
+    undecided) and in force in event time. If none comes within `trigger.max_staleness_events` further interactions,
+    the job is given up, which is journaled. The warm-up job is issued whatever the policy.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = (topics.DRIFT_ALARMS, topics.MODEL_HEALTH)
+    broadcasts: ClassVar[tuple[str, ...]] = (topics.MODEL_VERSIONS,)
+    changelogs: ClassVar[tuple[str, ...]] = (topics.TRIGGER_STATES,)
+
+    def __init__(self, settings: Settings) -> None:
+        self.journal: list[dict[str, object]] = []
+        self._settings = settings
+        self._versions: dict[bytes, ModelVersion | Ruling] = {}  # by key, as compaction keeps them
+        self._readings: list[Reading] = []
+        self._dirty = False
+        self._take(TriggerState.new())
+        self._verbs: dict[str, Callable[[Record], Iterable[Output]]] = {
+            topics.DRIFT_ALARMS: self._alarm,
+            topics.MODEL_HEALTH: self._health,
+            topics.MODEL_VERSIONS: self._version,
+        }
+
+    def figures(self) -> Mapping[tuple[str, ...], float]:
+        """Decisions since the beginning, and the evidence as it was last weighed."""
+        out: dict[tuple[str, ...], float] = {("jobs_total", name): n for name, n in self._state.jobs.items()}
+        out |= {("rulings_total", name): n for name, n in self._state.rulings.items()}
+        out["alarms_total", "population", "adwin"] = self._population.rises
+        out["event_timestamp_seconds",] = self._state.now_s
+        for reading in self._readings:
+            out["evidence", reading.trigger] = reading.now
+            out["evidence_threshold", reading.trigger] = reading.threshold
+        return out
+
+    def on_record(self, record: Record) -> Iterable[Output]:
+        """Take one record; returns training jobs and rulings."""
+        return self._verbs[record.topic](record)
+
+    def snapshot(self) -> Iterable[Output]:
+        """The whole state, if anything came in since the last time."""
+        if not self._dirty:
+            return []
+        self._dirty = False
+        kept, population = self._state, self._population
+        kept.population = [
+            population.version, population.rises, population.risen, population.before, population.after
+        ]  # fmt: skip
+        kept.losses = as_bytes(np.array(population.values, np.float32))
+        kept.share = list(self._share.buckets)
+        kept.test = self._test.numbers() if self._test else []
+        return [Output(topics.TRIGGER_STATES, KEY, encode(kept), 0)]
+
+    def restore(self, record: Record) -> None:
+        """Take back the newest state."""
+        if record.key != KEY or record.value is None:
+            return
+        try:
+            self._take(decode(TriggerState, record.value))
+        except (BadRecord, ValueError, TypeError) as error:
+            raise StateError(f"{record.where} must be a trigger state: {error}") from None
+
+    def forget(self, user_id: str) -> Iterable[Output]:  # noqa: ARG002
+        """Nothing: alarms are only counted here."""
+        return []
+
+    def _take(self, state: TriggerState) -> None:
+        trigger = self._settings.trigger
+        self._state = state
+        version, rises, risen, before, after = state.population or ("", 0, False, 0.0, 0.0)
+        self._population = Population(
+            trigger.population_delta, str(version), as_vector(state.losses).tolist(), int(rises), bool(risen),
+            float(before), float(after),
+        )  # fmt: skip
+        self._share = AlarmShare(trigger.alarm_window_events, self._settings.drift.false_alarms_per_1000 / 1000)
+        for events, alarms in state.share:
+            self._share.add(events, alarms)
+        self._test = SequentialTest.of(state.test) if state.test else None
+
+    # what comes in
+
+    def _alarm(self, record: Record) -> Iterable[Output]:
+        alarm, state = decode(DriftAlarm, record.value), self._state
+        if alarm.offset <= state.alarms_through.get(record.partition, -1):
+            return []  # seen before the restart
+        state.alarms_through[record.partition] = alarm.offset
+        state.alarms.append(Waiting(alarm.at_s, record.partition, alarm.offset))
+        del state.alarms[: -self._settings.trigger.alarm_window_events]  # bounded, should the scorer be silent
+        self._dirty = True
+        return []
+
+    def _version(self, record: Record) -> Iterable[Output]:
+        if record.key is not None and record.value is not None:
+            self._versions[record.key] = decode_version(record.value)
+        return []
+
+    def _health(self, record: Record) -> Iterable[Output]:
+        health, state = decode(ModelHealth, record.value), self._state
+        if health.through <= state.known_through(health.partition):
+            return []  # seen before the restart
+        state.health.append(health)
+        self._dirty = True
+        out: list[Output] = []
+        while (due := state.next_health(self._settings.kafka.partitions)) is not None:
+            out += self._digest(due)
+        return out
+
+    # what is decided
+
+    def _digest(self, health: ModelHealth) -> list[Output]:
+        """Take one health record into account, then decide."""
+        state, before = self._state, self._state.events
+        state.seen[health.partition] = Seen(health.events, health.through, health.at_s)
+        due = [alarm for alarm in state.alarms if alarm.at_s <= self._state.now_s]
+        state.alarms = [alarm for alarm in state.alarms if alarm.at_s > self._state.now_s]
+        self._share.add(max(0, self._state.events - before), len(due))
+        self._watch(health)
+        return [*self._shadow(health), *self._decide()]
+
+    def _watch(self, health: ModelHealth) -> None:
+        """Feed the population's detector with blocks in which the model had a say."""
+        if not health.version:
+            return
+        self._population.watch(health.version)
+        for block in health.blocks:
+            difference = block.model - block.popularity
+            if difference and np.isfinite(difference) and self._population.update(difference):
+                self.journal.append(
+                    {"event": "population-drift", "version": health.version,
+                     "before": round(self._population.before, 4), "after": round(self._population.after, 4)}
+                )  # fmt: skip
+
+    def _shadow(self, health: ModelHealth) -> list[Output]:
+        """Feed the test of the candidate in shadow; rule when it has decided."""
+        candidate, state = versions.shadow(self._versions.values(), self._state.now_s), self._state
+        if candidate is None:
+            state.shadow, self._test = "", None
+            return []
+        if state.shadow != candidate.version or self._test is None:
+            gate = self._settings.gate
+            state.shadow, self._test = candidate.version, SequentialTest(gate.confidence, gate.shadow_blocks)
+        if health.shadow != candidate.version:
+            return []
+        for block in health.blocks:
+            if block.shadow is not None:
+                self._test.update(block.blend - block.shadow, float(block.n), block.shadow_mrr or 0.0)
+        return [] if self._test.verdict == "undecided" else [self._rule(candidate, self._test)]
+
+    def _rule(self, candidate: ModelVersion, test: SequentialTest) -> Output:
+        lower, upper = test.bounds
+        found = {"gain": test.mean, "gain_lower": lower, "gain_upper": upper, "blocks": float(test.blocks),
+                 "mrr_change": test.rr_total / test.weight if test.weight else 0.0}  # fmt: skip
+        found = {name: value for name, value in found.items() if np.isfinite(value)}
+        reason = f"log-loss gain {test.mean:.4f} nats over {test.blocks} blocks in shadow"
+        ruling = Ruling(candidate.version, test.verdict, self._state.now_s, self._state.now_s, reason, found)
+        key = f"{candidate.version}/shadow".encode()
+        self._versions[key] = ruling
+        self._state.rulings[test.verdict] = self._state.rulings.get(test.verdict, 0) + 1
+        self._state.shadow, self._test = "", None
+        self.journal.append({"event": "shadow-ended", "version": candidate.version, "ruling": ruling.ruling, **found})
+        return Output(topics.MODEL_VERSIONS, key, encode(ruling), 0)
+
+    def _decide(self) -> list[Output]:
+        """Issue a job if there is reason to and nothing in its way; journal what was weighed."""
+        self._settle_job()
+        state, trigger = self._state, self._settings.trigger
+        live = versions.live(self._versions.values(), self._state.now_s)
+        if live is None:
+            enough = state.job is None or not policy.obstacle(trigger, self._state.new_events, self._idle_s, False)
+            ready = self._state.events >= trigger.warm_up_events and enough and not state.outstanding
+            warm_up = Reading("warm-up", float(self._state.events), float(trigger.warm_up_events), ready)
+            return [self._issue("warm-up", "", warm_up, [warm_up])] if ready else []
+        self._readings = policy.weigh(trigger, self._population, self._share, self._state.new_events)
+        reason = policy.strongest(self._readings)
+        if reason is None:
+            self._weighed()
+            return []
+        obstacle = policy.obstacle(trigger, self._state.new_events, self._idle_s, state.outstanding)
+        if obstacle:
+            self._held_back(reason, obstacle)
+            return []
+        return [self._issue("refresh", live.version, reason, self._readings)]
+
+    @property
+    def _idle_s(self) -> float:
+        return self._state.now_s - self._state.job.at_s if self._state.job else float("inf")
+
+    def _settle_job(self) -> None:
+        """End the outstanding job: by its version, or for want of one."""
+        state = self._state
+        if not state.outstanding or state.job is None:
+            return
+        made = [v for v in self._versions.values() if isinstance(v, ModelVersion) and v.job_id == state.job.job_id]
+        if any(v.live_at_s <= self._state.now_s for v in made):
+            state.outstanding = False
+        elif self._state.new_events >= self._settings.trigger.max_staleness_events:
+            state.outstanding = False
+            self.journal.append(
+                {"event": "training-given-up", "job": state.job.job_id, "new_events": self._state.new_events}
+            )
+
+    def _issue(self, kind: str, parent: str, reason: Reading, found: list[Reading]) -> Output:
+        state = self._state
+        job_id = f"j{1 + sum(state.jobs.values())}"
+        horizon = {partition: seen.through + 1 for partition, seen in sorted(state.seen.items())}
+        since = state.job.horizon if state.job else {}
+        evidence = numbers(found)
+        if reason.trigger == "population":
+            evidence |= {"loss_before": self._population.before, "loss_after": self._population.after}
+        job = TrainingJob(job_id, self._state.now_s, kind, reason.trigger, evidence, horizon, since, parent,
+                          policy.seed_of(self._settings.seed, job_id))  # fmt: skip
+        self.journal.append({"event": "training-decided", "job": job_id, "kind": kind, "trigger": reason.trigger,
+                             "parent": parent, "new_events": self._state.new_events, **evidence})  # fmt: skip
+        state.jobs[reason.trigger] = state.jobs.get(reason.trigger, 0) + 1
+        state.job, state.job_events, state.outstanding, state.told = job, self._state.events, True, []
+        state.weighed = self._state.events
+        self._population.settle()
+        self._share.clear()
+        return Output(topics.TRAINING_JOBS, job_id.encode(), encode(job), 0)
+
+    def _weighed(self) -> None:
+        """Not worth it yet: journaled once in `trigger.min_new_events` interactions."""
+        if self._readings and self._state.events - self._state.weighed >= self._settings.trigger.min_new_events:
+            self._state.weighed = self._state.events
+            self.journal.append(
+                {"event": "not-worth-it-yet", "new_events": self._state.new_events, **numbers(self._readings)}
+            )
+
+    def _held_back(self, reason: Reading, obstacle: str) -> None:
+        """Not now: journaled once for each reason and obstacle between two jobs."""
+        state, once = self._state, f"{reason.trigger}/{obstacle}"
+        if once not in state.told:
+            state.told.append(once)
+            self.journal.append({"event": "training-held-back", "trigger": reason.trigger, "because": obstacle,
+                                 "new_events": state.new_events, **numbers(self._readings)})  # fmt: skip
