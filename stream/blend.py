@@ -40,11 +40,11 @@ def standardise(features: Doubles, candidates: Mask) -> Doubles:
     >>> standardise(np.array([[1.0, 3.0, 9.0]]), np.array([True, True, False])).round(3).tolist()
     [[-1.0, 1.0, 7.0]]
     """
-    inside = features[:, candidates]
-    mean = inside.mean(axis=1, keepdims=True)
-    deviation = inside.std(axis=1, keepdims=True)
+    share = candidates / max(int(candidates.sum()), 1)  # (N,), sums to 1
+    centred = features - (features @ share)[:, None]
+    deviation = np.sqrt((centred * centred) @ share)[:, None]
     flat = deviation < 1e-9
-    return np.where(flat, 0.0, (features - mean) / np.where(flat, 1.0, deviation))
+    return np.where(flat, 0.0, centred / np.where(flat, 1.0, deviation))
 
 
 def log_sum_exp(scores: Doubles) -> float:
@@ -99,9 +99,9 @@ class Blend:
     def expect(self, z: Doubles, candidates: Mask) -> Expectation:
         """Softmax over the candidates (N,) of z-scored features (F, N)."""
         scores = self.scores(z)
-        inside = scores[candidates]
-        total = log_sum_exp(inside)
-        return Expectation(z, scores, total, z[:, candidates] @ np.exp(inside - total))
+        total = log_sum_exp(scores[candidates])
+        share = np.where(candidates, np.exp(np.minimum(scores - total, 0.0)), 0.0)  # (N,), sums to 1
+        return Expectation(z, scores, total, z @ share)
 
     def learn(self, gradient: Doubles) -> None:
         """One step of Adagrad along the mean gradient (F,) of a block."""

@@ -83,19 +83,20 @@ class Ranker:
 
     def because(self, tail: Sequence[int], items: Sequence[int], most: int = 3) -> list[list[int]]:
         """For each of `items`: the items of the tail that speak most for it through co-occurrence, strongest first."""
-        newest = np.array(list(dict.fromkeys(tail[: -TAIL - 1 : -1])), np.int64)  # (T,)
-        out: list[list[int]] = []
-        if not len(newest):
+        newest = list(dict.fromkeys(tail[: -TAIL - 1 : -1]))  # (T,)
+        if not newest or not items:
             return [[] for _ in items]
-        rows = [table.neighbours.at(newest) for table in self.tables]
-        for item in items:
-            weight = np.zeros(len(newest))
-            for columns, weights in rows:
-                weight += np.where(columns == item, weights, 0.0).sum(axis=1)
-            weight *= RECENCY ** np.arange(len(newest))
-            best = np.argsort(-weight, kind="stable")[:most]
-            out.append([int(newest[i]) for i in best if weight[i] > 0])
-        return out
+        place = np.full(len(self.catalogue) + 1, -1)  # ordinal → place in the tail; the last is for free slots
+        place[newest] = np.arange(len(newest))
+        weight = np.zeros((len(items), len(newest)))
+        for table in self.tables:
+            columns, weights = table.neighbours.at(np.asarray(items))  # (k, C)
+            places = place[columns]
+            row, slot = np.nonzero(places >= 0)
+            np.add.at(weight, (row, places[row, slot]), weights[row, slot])
+        weight *= RECENCY ** np.arange(len(newest))
+        order = np.argsort(-weight, axis=1, kind="stable")[:, :most]
+        return [[newest[i] for i in best if shares[i] > 0] for best, shares in zip(order, weight, strict=True)]
 
     def _neighbours(self, tail: Sequence[int], counts: Doubles, out: Doubles) -> None:
         n = out.shape[1]

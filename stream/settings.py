@@ -166,7 +166,7 @@ class Scoring(Section):
     learning_rate: float = Field(0.05, gt=0, description="Adagrad step of the blend's weights")
     short_half_life_s: float = Field(3 * DAY_S, gt=0, description="half-life of short decayed popularity")
     long_half_life_s: float = Field(30 * DAY_S, gt=0, description="half-life of long decayed popularity")
-    neighbours: int = Field(200, ge=10, description="co-occurrence neighbours kept per item")
+    neighbours: int = Field(400, ge=10, description="co-occurrence neighbours kept per item")
     group_timeout_s: float = Field(60.0, ge=0, description="event time after which an open block is learned")
     health_events: int = Field(200, ge=1, description="interactions per model-health record")
     shadow_share: float = Field(0.1, ge=0, le=1, description="share of blocks scored with parent and reference too")
