@@ -157,7 +157,7 @@ class ScorerHandler:
 
     def _on_item(self, record: Record) -> None:
         if record.value is None:
-            ordinal = self.catalogue.ordinals.get((record.key or b"").decode())
+            ordinal = self.catalogue.ordinals.get((record.key or b"").decode("utf-8", "replace"))
             if ordinal is not None:
                 self._known[ordinal] = (False, 0.0)
         else:
@@ -175,7 +175,7 @@ class ScorerHandler:
         if record.value is None:
             return
         version = messages.decode_version(record.value)
-        self.shelf.on_version((record.key or b"").decode(), version)
+        self.shelf.on_version((record.key or b"").decode("utf-8", "replace"), version)
         if isinstance(version, ModelVersion) and version.space and self.space_loader:
             self.space = self.space_loader(version)
             self._space_done = -1
@@ -198,7 +198,7 @@ class ScorerHandler:
     def _on_state(self, record: Record) -> Iterator[Output]:
         part = self._part(record.partition)
         if record.value is None:
-            yield from self.forget((record.key or b"").decode())
+            yield from self.forget((record.key or b"").decode("utf-8", "replace"))
             return
         state = messages.decode(UserState, record.value)
         person = part.people.setdefault(state.user_id, Person())
