@@ -239,20 +239,20 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     Raises:
         SettingsError: the file is missing or no TOML, or a setting breaks its rule.
     """
-    named = path or (Path(os.environ["MEANDER_CONFIG"]) if os.environ.get("MEANDER_CONFIG") else None)
-    chosen = named or Path("meander.toml")
-    content: dict[str, Any] = {}
-    if chosen.exists():
-        try:
-            content = tomllib.loads(chosen.read_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{chosen} must be TOML: {error}") from None
-    elif named is not None:
-        raise SettingsError(f"{chosen} must exist; it was named as the settings file")
+    content = _file(path)
     try:
         return Settings(**_merged(_merged(content, _environment()), overrides))
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None
+
+
+def says(section: str, name: str, path: Path | None = None) -> bool:
+    """Whether the file or the environment sets `[section] name`, to its default or not.
+
+    Raises:
+        SettingsError: as `load`.
+    """
+    return any(name in source.get(section, ()) for source in (_file(path), _environment()))
 
 
 def masked(settings: Settings) -> dict[str, Any]:
@@ -262,6 +262,22 @@ def masked(settings: Settings) -> dict[str, Any]:
     '**********'
     """
     return settings.model_dump(mode="json")
+
+
+def _file(path: Path | None) -> dict[str, Any]:
+    """What the named file, or else meander.toml, says; nothing if there is none."""
+    named = path or (Path(os.environ["MEANDER_CONFIG"]) if os.environ.get("MEANDER_CONFIG") else None)
+    chosen = named or Path("meander.toml")
+    if chosen.exists():
+        try:
+            return tomllib.loads(chosen.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{chosen} must be TOML: {error}") from None
+        except OSError as error:
+            raise SettingsError(f"{chosen} must be a file that can be read: {error}") from None
+    elif named is not None:
+        raise SettingsError(f"{chosen} must exist; it was named as the settings file")
+    return {}
 
 
 def _environment() -> dict[str, Any]:

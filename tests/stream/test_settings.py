@@ -62,6 +62,15 @@ def test_tables_and_union_types_from_the_environment(monkeypatch: pytest.MonkeyP
     assert read.scoring.repeats is False
 
 
+def test_what_a_source_says_is_known_even_if_it_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not settings.says("kafka", "bootstrap")
+    path = toml("[kafka]\nbootstrap = '127.0.0.1:9092'\n")
+    assert settings.says("kafka", "bootstrap", path)
+    assert not settings.says("kafka", "prefix", path)
+    monkeypatch.setenv("MEANDER_KAFKA__BOOTSTRAP", "127.0.0.1:9092")
+    assert settings.says("kafka", "bootstrap")
+
+
 def test_variables_of_kubernetes_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MEANDER_PORT", "MEANDER_SCORER_SERVICE_HOST", "MEANDER_SERVICE_PORT_HTTP", "MEANDER_PORT_80_TCP"):
         monkeypatch.setenv(name, "10.0.0.1")
@@ -94,6 +103,8 @@ def test_what_is_refused_is_named(text: str, message: str) -> None:
 def test_a_named_file_must_exist() -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.toml must exist; it was named as the settings file"):
         load(Path("nowhere.toml"))
+    with pytest.raises(SettingsError, match=r"must be a file that can be read: .*directory"):
+        load(Path.cwd())
 
 
 @pytest.mark.parametrize(
