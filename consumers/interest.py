@@ -14,7 +14,7 @@ from typing import ClassVar
 from consumers.stages import Stage, Stages
 from stream import profile, topics
 from stream.drift import DETECTOR, Found
-from stream.errors import BadRecord, StateError
+from stream.errors import BadRecord, StateError, StoreError
 from stream.events import Erasure, Interaction
 from stream.events import decode as read
 from stream.messages import (
@@ -243,9 +243,14 @@ class InterestHandler:
         version = decode_version(record.value) if record.value is not None else None
         if not isinstance(version, ModelVersion) or not version.space or self._stages.knows(version.space):
             return []
-        space = self._load(version)
+        try:
+            space = self._load(version)
+            why = "" if space else "there is none in its directory"
+        except StoreError as error:
+            space, why = None, str(error)
         if space is None or space.name != version.space or not self._stages.add(space, version.live_at_s):
-            self.journal.append({"event": "space-refused", "version": version.version, "space": version.space})
+            why = why or "its name or the size of its base vectors is another"
+            self.journal.append({"event": "space-refused", "version": version.version, "because": why})
             return []
         for part in self._parts.values():
             if space.name in part.seen:  # it served before the restart

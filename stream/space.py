@@ -139,6 +139,10 @@ class Space:
             rest=drift.reaction_events,
             seed=seed,
         )
+        return self.with_thresholds(thresholds)
+
+    def with_thresholds(self, thresholds: Mapping[str, float]) -> Space:
+        """The same space with other thresholds for the detectors; infinity leaves one off."""
         return _renamed(replace(self, thresholds=thresholds))
 
     def decays(self, users: Users) -> tuple[Decay, Decay]:

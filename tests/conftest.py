@@ -10,14 +10,18 @@ import subprocess
 import time
 import uuid
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from consumers import children
 from consumers.broker import EmbeddedBroker
 from stream.kafka_bus import answers
 from stream.settings import Kafka
+from stream.space import Space
 
 KAFKA_PROPERTIES = """\
 process.roles=broker,controller
@@ -111,3 +115,37 @@ def with_prefix(kafka: Kafka, **changes: object) -> Kafka:
 def kafka(kafka_broker: Kafka) -> Kafka:
     """Apache Kafka, with a prefix of this test's own."""
     return with_prefix(kafka_broker)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A small catalogue of three kinds of items, people who like one kind each, and a space fitted on them."""
+
+    ids: list[str]
+    base: NDArray[np.float32]  # (60, 16)
+    words: list[str]
+    histories: list[tuple[NDArray[np.int64], NDArray[np.float64]]]  # item indices, seconds
+    counts: NDArray[np.int64]
+    space: Space  # its detectors' thresholds are given, not calibrated
+
+    def kind(self, name: str) -> list[str]:
+        """Items of one kind: garden, toy or kitchen."""
+        return [item_id for item_id in self.ids if item_id.startswith(name)]
+
+
+@pytest.fixture(scope="session")
+def shop() -> Shop:
+    """Sixty items, ninety people with sixty events each, of which nine in ten are of the kind that they like."""
+    rng = np.random.default_rng(7)
+    kinds = ("garden", "toy", "kitchen")
+    ids = [f"{kinds[i % 3]}{i:02d}" for i in range(60)]
+    base = np.eye(16, dtype=np.float32)[[i % 3 for i in range(60)]] + 0.01 * rng.standard_normal((60, 16))
+    base = (base / np.linalg.norm(base, axis=1, keepdims=True)).astype(np.float32)
+    histories = []
+    for person in range(90):
+        liked = np.where(rng.random(60) < 0.9, person % 3, rng.integers(0, 3, 60))
+        histories.append((liked + 3 * rng.integers(0, 20, 60), np.arange(60, dtype=np.float64) * 3_600.0))
+    counts = np.bincount(np.concatenate([items for items, _ in histories]), minlength=60)
+    words = [f"{item_id[:-2]} thing" for item_id in ids]
+    space = Space.fit(ids, base, words, [i for i, _ in histories], [t for _, t in histories], counts, seed=1)
+    return Shop(ids, base, words, histories, counts, space.with_thresholds({"rank": 3.0, "shift": 3.0}))
