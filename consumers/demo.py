@@ -1,0 +1,196 @@
+"""The demo: a whole shop's year through the topics, with a live view and a report.
+
+1. The catalogue is sent, and embedded. 2. What comes before the season is sent as fast as the consumers follow, and
+learned. 3. The first training runs, and its version goes live. 4. The season is played at the pace of event time, many
+times faster. 5. What is still being trained is waited for, with a limit. 6. The report is written.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from consumers.report import write_report
+from consumers.running import INTERRUPTED, Running, running
+from consumers.summary import summarise
+from stream import topics
+from stream.bus import Bus
+from stream.errors import MeanderError, TrainingError
+from stream.events import Interaction, Item
+from stream.settings import Settings
+
+NAP_S = 0.25
+FIRST_TRAINING_S = 240.0  # the longest wait for the first version
+LAST_TRAINING_S = 60.0  # and for what is still being trained at the end
+FOLLOWERS = ("interest", "scorer")  # whose lag holds the producer back
+
+
+class Player(Protocol):
+    """Sends a catalogue and interactions; `speed` is that of event time, 0: as fast as it goes."""
+
+    def __call__(
+        self,
+        bus: Bus,
+        items: Iterable[Item],
+        interactions: Iterable[Interaction],
+        speed: float,
+        stop: threading.Event,
+        lag: Callable[[], int],
+    ) -> object:
+        """Return when all is sent, or soon after `stop` is set."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What is played."""
+
+    name: str
+    items: Sequence[Item]
+    before: Sequence[Interaction]  # learned without being tested
+    season: Sequence[Interaction]
+    season_s: float = 150.0  # wall time that the season takes
+
+    @property
+    def speed(self) -> float:
+        """Seconds of event time in a second of wall time."""
+        if not self.season or self.season_s <= 0:
+            return 0.0
+        return (self.season[-1].at_s - self.season[0].at_s) / self.season_s
+
+
+def split(interactions: Iterable[Interaction], season_from_s: float) -> tuple[list[Interaction], list[Interaction]]:
+    """What comes before the first interaction at or after `season_from_s`, and the rest."""
+    before: list[Interaction] = []
+    season: list[Interaction] = []
+    for event in interactions:
+        (season if season or event.at_s >= season_from_s else before).append(event)
+    return before, season
+
+
+def tuned(settings: Settings, before: int) -> Settings:
+    """The settings with warm-ups that end where the season begins.
+
+    The trigger counts in model-health records, of which the last one of the warm-up is not full.
+    """
+    health, partitions = settings.scoring.health_events, settings.kafka.partitions
+    reported = max(before - partitions * health, 1)
+    return settings.model_copy(
+        update={
+            "trigger": settings.trigger.model_copy(update={"warm_up_events": reported}),
+            "scoring": settings.scoring.model_copy(update={"warm_up_events": before // partitions}),
+        }
+    )
+
+
+@dataclass(slots=True)
+class Script(threading.Thread):
+    """Steps 1 to 5, in a thread beside the one that shows the view; `error` is what ended it, if anything did."""
+
+    show: Show
+    play: Player
+    all_of_it: Running
+    over: threading.Event = field(default_factory=threading.Event)
+    error: MeanderError | None = None
+
+    def __post_init__(self) -> None:
+        threading.Thread.__init__(self, name="script", daemon=True)
+
+    __hash__ = threading.Thread.__hash__
+
+    def run(self) -> None:
+        """Play it all."""
+        try:
+            self._play()
+        except MeanderError as error:
+            self.error = error
+        finally:
+            self.over.set()
+
+    def _play(self) -> None:
+        show = self.show
+        self._phase("embedding the catalogue")  # 1
+        self._send(show.items, (), 0.0)
+        self._wait(lambda: self._embedded() >= len(show.items))
+        self._phase("warming up")  # 2
+        self._send((), show.before, 0.0)
+        self._phase("first training")  # 3
+        began_s = time.monotonic()
+        self._wait(lambda: bool(self.all_of_it.view.board.version) or time.monotonic() - began_s > FIRST_TRAINING_S)
+        if not self.all_of_it.view.board.version and not self.all_of_it.stop.is_set():
+            logs = self.all_of_it.supervisor.directory
+            raise TrainingError(
+                f"the first version must be live within {FIRST_TRAINING_S:.0f} s; see the logs in {logs}"
+            )
+        self._phase("the season")  # 4
+        self._send((), show.season, show.speed)
+        self._phase("finishing")  # 5
+        began_s = time.monotonic()
+        self._wait(lambda: self._settled() or time.monotonic() - began_s > LAST_TRAINING_S)
+
+    def _phase(self, name: str) -> None:
+        self.all_of_it.view.phase = name
+
+    def _send(self, items: Iterable[Item], interactions: Iterable[Interaction], speed: float) -> None:
+        self.play(self.all_of_it.bus, items, interactions, speed, self.all_of_it.stop, self._lag)
+
+    def _wait(self, until: Callable[[], bool]) -> None:
+        while not self.all_of_it.stop.is_set() and not until():
+            time.sleep(NAP_S)
+
+    def _lag(self) -> int:
+        roles = self.all_of_it.view.board.roles
+        return max(roles[name].lag for name in FOLLOWERS)
+
+    def _embedded(self) -> int:
+        return sum(self.all_of_it.bus.ends(topics.ITEM_VECTORS).values())
+
+    def _settled(self) -> bool:
+        view = self.all_of_it.view
+        return self._lag() == 0 and view.board.training is None and not view.sampler.outstanding
+
+
+def demo(
+    show: Show, play: Player, settings: Settings, directory: Path, *, embedded: bool, console: Console | None = None
+) -> int:
+    """Run the demo; returns the exit code: 0, or 130 after a signal.
+
+    Raises:
+        ProcessError: a process has ended on its own.
+        TrainingError: the first version did not come.
+        BrokerError: the broker does not answer.
+    """
+    console, began_s = console or Console(), time.monotonic()
+    settings = tuned(settings, len(show.before))
+    with running(settings, directory, embedded=embedded, console=console) as all_of_it:
+        script = Script(show, play, all_of_it)
+        script.start()
+        finished = all_of_it.watch(script.over.is_set)
+        if script.error is not None:
+            raise script.error
+        if not finished:
+            return INTERRUPTED
+        result = summarise(all_of_it.bus, facts(show, all_of_it.settings, time.monotonic() - began_s))  # 6
+    path = directory / "report.html"
+    write_report(result, path)
+    console.print(f"report: {path.resolve()}", soft_wrap=True)
+    return 0
+
+
+def facts(show: Show, settings: Settings, wall_s: float) -> dict[str, Any]:
+    """What the topics do not tell of a run."""
+    return {
+        "dataset": show.name,
+        "policy": settings.trigger.policy,
+        "repeats": settings.scoring.repeats,
+        "seed": settings.seed,
+        "items": len(show.items),
+        "warm_up_events": len(show.before),
+        "wall_seconds": round(wall_s, 1),
+    }

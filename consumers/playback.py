@@ -1,0 +1,100 @@
+"""`meander replay` on a terminal: progress while it runs, a summary, the recommendations file and the report."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from consumers.replay import replay
+from consumers.report import number, write_report
+from stream.errors import LogError
+from stream.events import Interaction, Item
+from stream.settings import Settings
+
+
+def play(
+    name: str,
+    items: Iterable[Item],
+    interactions: Iterable[Interaction],
+    settings: Settings,
+    recommendations: Path | None = None,
+    report: Path | None = None,
+) -> dict[str, Any]:
+    """Replay a log; returns its figures. Progress and summary go to stderr.
+
+    Raises:
+        LogError: the log is empty or malformed, or a file cannot be written.
+    """
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        lists = stack.enter_context(opened(recommendations)) if recommendations is not None else None
+        bar = stack.enter_context(_progress(console))
+        task = bar.add_task("replay", total=None, figures="")
+
+        def tell(done: int, in_all: int, figures: dict[str, Any]) -> None:
+            bar.update(task, completed=done, total=in_all, figures=rolling(figures))
+
+        result = replay(name, items, interactions, settings, recommendations=lists, on_progress=tell)
+    for line in summary(result):
+        console.print(line, highlight=False)
+    if report is not None:
+        write_report(result, report)
+        console.print(f"report: {report.resolve()}", soft_wrap=True)
+    return result
+
+
+def rolling(figures: dict[str, Any]) -> str:
+    """Hit rates so far.
+
+    >>> rolling({"tested_total": 200, "hits_10_total": 30, "served_tested_total": 100, "served_hits_10_total": 9})
+    'hit rate at 10: on arrival .150, served .090'
+    """
+    if not figures.get("tested_total"):
+        return "warming up"
+    arrival = figures["hits_10_total"] / figures["tested_total"]
+    served = figures["served_hits_10_total"] / max(figures["served_tested_total"], 1)
+    return f"hit rate at 10: on arrival {number(float(arrival))}, served {number(float(served))}"
+
+
+def summary(result: dict[str, Any]) -> Iterator[str]:
+    """The headline figures and the trainings, line by line."""
+    yield (
+        f"{result['dataset']}: {number(result['tested'])} of {number(result['events'])} events tested; hit rate at 10 "
+        f"on arrival {number(result['hit_rate_10'])}, served {number(result['served_hit_rate_10'])}, "
+        f"popularity {number(result.get('popularity_hit_rate_10'))}; NDCG {number(result['ndcg_10'])}"
+    )
+    for row in result["trainings"]:
+        yield (
+            f"{row['at'][:16]} {row['version']} {row['verdict']} ({row['trigger']}, "
+            f"{number(row['examples'])} examples, {row['steps']} steps, {row['seconds']:.1f} s)"
+        )
+    yield f"{result['wall_seconds']:.0f} s, {number(result['events_per_second'])} events/s"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file of JSON lines to write; gzip if its name ends so, with nothing in it that depends on the time.
+
+    Raises:
+        LogError: it cannot be written.
+    """
+    try:
+        with path.open("wb") as raw:
+            if not path.name.endswith(".gz"):
+                yield raw
+                return
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
+                yield cast(IO[bytes], packed)
+    except OSError as error:
+        raise LogError(f"{path} cannot be written: {error}") from None
+
+
+def _progress(console: Console) -> Progress:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[figures]}"))
+    return Progress(*columns, console=console, refresh_per_second=2)

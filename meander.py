@@ -1,0 +1,280 @@
+"""Meander's command line: a streaming recommender that follows its users as their interests drift."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from stream import settings as settings_
+from stream.errors import MeanderError
+from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from producers.datasets import Dataset
+    from stream.kafka_bus import KafkaBus
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+produce_app = typer.Typer(help="Send items and interactions into the topics.", no_args_is_help=True)
+models_app = typer.Typer(help="The versions of the model: which is live, and why.")
+app.add_typer(produce_app, name="produce")
+app.add_typer(models_app, name="models")
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file; else meander.toml, if it is there.")]
+Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="HOST:PORT[,HOST:PORT] of the broker.")]
+Speed = Annotated[float, typer.Option(help="Seconds of event time per second; 0: as fast as the consumers follow.")]
+Directory = Annotated[Path, typer.Option(help="Where log files go; with the embedded broker versions, too.")]
+Policy = Annotated[
+    Literal["drift", "clock", "continuous", "never"] | None,
+    typer.Option(help="When to train; else as in the settings."),
+]
+Roles = Literal["encoder", "interest", "scorer", "trigger", "tuner"]
+GROUPS = ("encoder", "interest", "scorer", "trigger", "tuner")
+SEASON = datetime(2011, 9, 1, tzinfo=UTC)
+
+
+@app.command()
+def up(bootstrap: Bootstrap = None, config: Config = None, directory: Directory = Path("runs/up")) -> None:
+    """Run all consumers, supervised; on the embedded broker, unless one is given."""
+    from consumers import running
+
+    raise typer.Exit(running.up(_settings(config, bootstrap), directory, embedded=bootstrap is None))
+
+
+@app.command()
+def run(role: Annotated[Roles, typer.Argument()], bootstrap: Bootstrap = None, config: Config = None) -> None:
+    """Run one consumer, for containers."""
+    from consumers.run import run_role
+
+    raise typer.Exit(run_role(role, _settings(config, bootstrap)))
+
+
+@produce_app.command("replay")
+def produce_replay(
+    log: Annotated[Path, typer.Argument(help="Event log: JSON lines, optionally gzip.")],
+    speed: Speed = 0.0,
+    items: Annotated[Path | None, typer.Option(help="Items, if they are not in the log.")] = None,
+    bootstrap: Bootstrap = None,
+    config: Config = None,
+) -> None:
+    """Play an event log; items go first."""
+    from producers.datasets import from_files
+
+    _produce(from_files(log, items), _settings(config, bootstrap), speed)
+
+
+@produce_app.command("synthetic")
+def produce_synthetic(
+    users: Annotated[int, typer.Option(help="How many users.")] = 500,
+    items: Annotated[int, typer.Option(help="How many items.")] = 800,
+    events: Annotated[int, typer.Option(help="How many interactions.")] = 20_000,
+    days: Annotated[float, typer.Option(help="Days that they span.")] = 90.0,
+    swaps: Annotated[float, typer.Option(help="Share of users whose interest changes at once.")] = 0.2,
+    gradual: Annotated[float, typer.Option(help="Share of users whose interest changes little by little.")] = 0.1,
+    category_day: Annotated[float | None, typer.Option(help="Day on which one topic's users move to another.")] = None,
+    population_day: Annotated[float | None, typer.Option(help="Day on which popularity is drawn anew.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
+    truth: Annotated[Path | None, typer.Option(help="Write the planted changes here, as JSON lines.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write an event log here, instead of sending.")] = None,
+    speed: Speed = 0.0,
+    bootstrap: Bootstrap = None,
+    config: Config = None,
+) -> None:
+    """Send made-up users whose interests change at known times."""
+    from producers import datasets, log, synthetic
+
+    plan = synthetic.Plan(
+        users=users, items=items, events=events, days=days, swaps=swaps, gradual=gradual,
+        category_day=category_day, population_day=population_day, seed=seed,
+    )  # fmt: skip
+    world = synthetic.World(plan)
+    if truth is not None:
+        synthetic.write_truth(truth, world.changes)
+    if out is not None:
+        typer.echo(f"{log.write(out, [*world.items, *world.interactions()]):,} lines in {out}")
+        return
+    data = datasets.Dataset("synthetic", world.items, list(world.interactions()))
+    _produce(data, _settings(config, bootstrap), speed)
+
+
+@app.command()
+def replay(
+    dataset: Annotated[str | None, typer.Option(help="online-retail or ml-100k.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Where the data set lies; ml-100k is not bundled.")] = None,
+    interactions: Annotated[Path | None, typer.Option(help="An event log, in place of a data set.")] = None,
+    items: Annotated[Path | None, typer.Option(help="Items, if they are not in that log.")] = None,
+    policy: Policy = None,
+    repeats: Annotated[bool | None, typer.Option(help="May items be recommended that the user already has.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random draws.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many interactions.")] = None,
+    recommendations: Annotated[Path | None, typer.Option(help="Write every list here, as JSON lines.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here; -: to stdout.")] = None,
+    config: Config = None,
+) -> None:
+    """Run all consumers in one process over a log, with event time as the clock; deterministic."""
+    data = _dataset(dataset, path, interactions, items, limit)
+    overrides: dict[str, Any] = {"trigger": {"policy": policy}, "scoring": {"repeats": repeats}, "seed": seed}
+    settings = settings_.load(config, **_given(overrides))
+    from consumers.playback import play  # after the checks above, as it loads torch
+
+    result = play(data.name, data.items, data.interactions, settings, recommendations, report)
+    if json_file is not None:
+        text = json.dumps(result, indent=2) + "\n"
+        sys.stdout.write(text) if str(json_file) == "-" else json_file.write_text(text)
+
+
+@app.command()
+def record(
+    topic: Annotated[list[str], typer.Option(help="interactions, items …; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="The log; gzip if it ends in .gz.")],
+    bootstrap: Bootstrap = None,
+    config: Config = None,
+) -> None:
+    """Dump topics to a log that `replay` and `produce replay` read back."""
+    from producers.record import record as record_topics
+
+    done = record_topics(_bus(_settings(config, bootstrap)), topic, out)
+    typer.echo(f"{done.lines:,} lines in {out}; left out: {done.malformed} malformed, {done.tombstones} deleted")
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, bootstrap: Bootstrap = None, config: Config = None) -> None:
+    """List the versions, unless a command is given."""
+    if context.invoked_subcommand is None:
+        models_list(bootstrap, config)
+
+
+@models_app.command("list")
+def models_list(bootstrap: Bootstrap = None, config: Config = None) -> None:
+    """List the versions: state, data, reason, parent and verdict."""
+    from consumers.inspect import version_lines
+    from consumers.summary import read_versions
+    from consumers.tables import version_table
+
+    versions, rulings = read_versions(_bus(_settings(config, bootstrap)))
+    _print(version_table(version_lines([*versions, *rulings])))
+
+
+@models_app.command("rollback")
+def models_rollback(
+    version: Annotated[str | None, typer.Argument(help="The live one, if none is named.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the ruling.")] = "on request",
+    bootstrap: Bootstrap = None,
+    config: Config = None,
+) -> None:
+    """Take a version out of service; the one before it serves again."""
+    from consumers.inspect import roll_back
+
+    ruling = roll_back(_bus(_settings(config, bootstrap)), version, reason)
+    typer.echo(f"{ruling.version} is rolled back: {ruling.reason}")
+
+
+@app.command()
+def user(user_id: str, bootstrap: Bootstrap = None, config: Config = None) -> None:
+    """Tell a person's interests, newest interactions and recommendations, in words."""
+    from consumers.inspect import read_person
+    from consumers.tables import person_table
+
+    _print(person_table(read_person(_bus(_settings(config, bootstrap)), user_id)))
+
+
+@app.command()
+def topics(bootstrap: Bootstrap = None, config: Config = None) -> None:
+    """List the topics, their records, and how far each consumer is behind."""
+    from consumers.tables import topic_table
+    from stream.admin import topic_states
+
+    _print(topic_table(topic_states(_settings(config, bootstrap).kafka, GROUPS), GROUPS))
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(help="Wall time that the season takes.")] = 150.0,
+    season: Annotated[datetime, typer.Option(help="Where the season begins.")] = SEASON,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many interactions of the season.")] = None,
+    bootstrap: Bootstrap = None,
+    directory: Directory = Path("runs/demo"),
+    config: Config = None,
+) -> None:
+    """Play a year of a real shop through everything, with a live view and a report at the end."""
+    from consumers import demo as demo_
+    from producers import datasets
+
+    data = datasets.load(datasets.ONLINE_RETAIL)
+    before, rest = demo_.split(data.interactions, season.replace(tzinfo=UTC).timestamp())
+    show = demo_.Show(data.name, data.items, before, rest[:limit], seconds)
+    settings = _settings(config, bootstrap)
+    raise typer.Exit(demo_.demo(show, _play, settings, directory, embedded=bootstrap is None))
+
+
+@app.command("settings")
+def show_settings(config: Config = None) -> None:
+    """Print the effective settings, secrets masked."""
+    typer.echo(json.dumps(settings_.masked(settings_.load(config)), indent=2))
+
+
+def main() -> None:
+    """Run the command line; an error is one line on stderr and exit code 1."""
+    try:
+        app()
+    except MeanderError as error:
+        sys.stderr.write(f"meander: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _settings(config: Path | None, bootstrap: str | None) -> Settings:
+    return settings_.load(config, **({"kafka": {"bootstrap": bootstrap}} if bootstrap else {}))
+
+
+def _bus(settings: Settings) -> KafkaBus:
+    from stream.kafka_bus import KafkaBus
+
+    return KafkaBus(settings.kafka)
+
+
+def _given(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Overrides without those that are None."""
+    inner = {key: _given(value) if isinstance(value, dict) else value for key, value in overrides.items()}
+    return {key: value for key, value in inner.items() if value is not None and value != {}}
+
+
+def _dataset(
+    name: str | None, path: Path | None, interactions: Path | None, items: Path | None, limit: int | None
+) -> Dataset:
+    from producers import datasets
+
+    if (name is None) == (interactions is None):
+        raise typer.BadParameter("give either --dataset NAME or --interactions FILE")
+    data = datasets.load(name, path) if name is not None else datasets.from_files(interactions or Path(), items)
+    return datasets.Dataset(data.name, data.items, datasets.head(data.interactions, limit))
+
+
+def _produce(data: Dataset, settings: Settings, speed: float) -> None:
+    """Send a data set, with a line of progress, no faster than the consumers follow."""
+    from producers import terminal
+
+    terminal.produce(_bus(settings), data, settings, speed)
+
+
+def _play(bus: Any, items: Any, interactions: Any, speed: float, stop: Any, lag: Any) -> object:
+    """Send what the demo plays."""
+    from producers.replay import Backpressure, Pace, produce
+
+    return produce(bus, items, interactions, pace=Pace(speed), stop=stop, pressure=Backpressure(lag))
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+if __name__ == "__main__":
+    main()
