@@ -39,10 +39,11 @@ SEASON = datetime(2011, 9, 1, tzinfo=UTC)
 
 @app.command()
 def up(bootstrap: Bootstrap = None, config: Config = None, directory: Directory = Path("runs/up")) -> None:
-    """Run all consumers, supervised; on the embedded broker, unless one is given."""
+    """Run all consumers, supervised; on the embedded broker, unless one is given here or in the settings."""
     from consumers import running
 
-    raise typer.Exit(running.up(_settings(config, bootstrap), directory, embedded=bootstrap is None))
+    settings, given = _settings(config, bootstrap), bootstrap or settings_.says("kafka", "bootstrap", config)
+    raise typer.Exit(running.up(settings, directory, embedded=not given))
 
 
 @app.command()
@@ -184,12 +185,19 @@ def user(user_id: str, bootstrap: Bootstrap = None, config: Config = None) -> No
 
 
 @app.command()
-def topics(bootstrap: Bootstrap = None, config: Config = None) -> None:
+def topics(
+    create: Annotated[bool, typer.Option("--create", help="Create those that are missing, before.")] = False,
+    bootstrap: Bootstrap = None,
+    config: Config = None,
+) -> None:
     """List the topics, their records, and how far each consumer is behind."""
     from consumers.tables import topic_table
-    from stream.admin import topic_states
+    from stream.admin import ensure_topics, topic_states
 
-    _print(topic_table(topic_states(_settings(config, bootstrap).kafka, GROUPS), GROUPS))
+    kafka = _settings(config, bootstrap).kafka
+    if create:
+        ensure_topics(kafka)
+    _print(topic_table(topic_states(kafka, GROUPS), GROUPS))
 
 
 @app.command()
