@@ -74,6 +74,8 @@ def newcomer(user_id: str, at_s: float) -> UserState:
 def pack(state: UserState) -> bytes:
     """The state as its record; whole numbers go as such, which makes the tail of whole seconds 200 bytes smaller."""
     state.tail_s = [_short(at_s) for at_s in state.tail_s]
+    state.detector = [_short(number) for number in state.detector]
+    state.drift = [_short(number) for number in state.drift]
     state.since_s, state.last_s = _short(state.since_s), _short(state.last_s)
     return encode(state)
 
@@ -225,4 +227,4 @@ def _hash(event_id: str) -> bytes:
 
 
 def _short(number: float) -> float:
-    return int(number) if number == int(number) else number
+    return int(number) if float(number).is_integer() else number
