@@ -48,8 +48,9 @@ def ensure_topics(kafka: Kafka) -> Ensured:
     with Admin(kafka) as admin:
         there = admin.partitions(list(names))
         policies = admin.cleanup_policies(list(there)) if there else {}
-        for name, partitions in there.items():
-            _check(kafka, name, names[name], partitions, policies.get(name))
+        for name, topic in names.items():
+            if name in there:
+                _check(kafka, name, topic, there[name], policies.get(name))
         missing = {name: topic for name, topic in names.items() if name not in there}
         if missing:
             admin.create({name: _options(kafka, topic) for name, topic in missing.items()})

@@ -18,6 +18,7 @@ transactional ids. A topic renamed in `kafka.topics` is taken as it is named the
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ CALL_TIMEOUT_S = 30.0  # for whatever the client itself would wait for without e
 MAX_POLL_INTERVAL_MS = 600_000  # a handler that takes longer for a batch must call keep_alive
 TRANSACTION_TIMEOUT_MS = 30_000
 SILENCE_S = 10.0  # without a record, after which the broker is asked whether it is there
-JOIN_POLL_S = 0.1  # one wait for the group to deal the partitions
+JOIN_WAIT_S = 2.0  # of keep_alive, for a group that is dealing
 READ_CHUNK = 2_000  # records per poll of a bounded read
 
 # beyond what the client marks as retriable: after these, give the batch back, rejoin and handle it anew
@@ -232,8 +233,7 @@ class KafkaSession:
         """Wait for records or a new assignment, at most `timeout_s`."""
         with _translated(f"polling for {self._group}"):
             restoring = self._held and bool(self._until)  # the inputs are paused; a poll only keeps the membership
-            wait_s = 0.0 if restoring else timeout_s if self._held else min(timeout_s, JOIN_POLL_S)
-            found = self._consumer.poll(wait_s * 1000)
+            found = self._consumer.poll(0 if restoring else timeout_s * 1000)
             if self._dealt:
                 return self._assign()  # what was found will be found again
             self._check_in(bool(found))
@@ -285,6 +285,8 @@ class KafkaSession:
             running = self._consumer.assignment() - self._consumer.paused()
             self._consumer.pause(*running)
             self._consumer.poll(0)
+            if not self._held and not self._dealt:  # the client forgets a join that ends while nobody waits for it
+                self._consumer.poll(JOIN_WAIT_S * 1000)
             self._consumer.resume(*(self._consumer.assignment() & running))
 
     def lags(self) -> dict[tuple[str, int], int]:
@@ -470,9 +472,21 @@ class Admin:
 
 def answers(kafka: Kafka, timeout_ms: int = 1_000) -> bool:
     """Whether a broker answers at `kafka.bootstrap` within `timeout_ms`."""
+    if not any(_listens(server, timeout_ms / 1000) for server in kafka.bootstrap.split(",")):
+        return False  # asked first because the client waits for its whole timeout, and leaks sockets while it does
     try:
         KafkaAdminClient(**connection(kafka) | {"bootstrap_timeout_ms": timeout_ms}).close()
     except KafkaError:
+        return False
+    return True
+
+
+def _listens(server: str, timeout_s: float) -> bool:
+    """Whether somebody accepts connections at HOST:PORT."""
+    host, _, port = server.strip().rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout_s).close()
+    except (OSError, ValueError):
         return False
     return True
 

