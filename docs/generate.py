@@ -220,7 +220,7 @@ def readme_page() -> str:
 def _tree() -> Iterator[str]:
     for path, about in TREE.items():
         yield f"{path:<24}{about}"
-        if path.endswith("/"):
+        if path.endswith("/") and path != "tests/":
             for module in sorted((ROOT / path).glob("*.py")):
                 docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
                 if module.name != "__init__.py":
@@ -232,7 +232,7 @@ TREE = {
     "stream/": "the pure core: no broker, no clock, no thread; imports neither of the next two",
     "consumers/": "one handler each, and the loop that runs them",
     "producers/": "logs, data sets and synthetic users, played into the topics",
-    "tests/": "mirrors the tree",
+    "tests/": "mirrors the tree; beside it what holds for all: layers, handlers, pages, containers",
     "docs/": "topics.md and settings.md (generated), LOG.md (experiments, failed ones too)",
     "deploy/": "Dockerfile",
     "docker-compose.yml": "Apache Kafka and the five consumers",
