@@ -118,7 +118,7 @@ class Model(Section):
     layers: int = Field(2, ge=1, le=24, description="blocks of the next-item LM")
     heads: int = Field(2, ge=1, le=16, description="attention heads of a block")
     context: int = Field(50, ge=2, le=1024, description="interactions that the next-item LM sees")
-    dropout: float = Field(0.2, ge=0, lt=1, description="in training")
+    dropout: float = Field(0.5, ge=0, lt=1, description="in training")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Model:
@@ -132,12 +132,12 @@ class Training(Section):
 
     window_events: int = Field(20_000, ge=100, description="newest interactions that a refresh sees")
     replay_ratio: float = Field(2.0, ge=0, description="uniform replay from history tails, per new event")
-    warm_up_epochs: int = Field(12, ge=1, description="epochs of the first training")
+    warm_up_epochs: int = Field(20, ge=1, description="epochs of the first training")
     epochs: int = Field(4, ge=1, description="epochs of a refresh")
     max_steps: int = Field(
-        2_000, ge=1, description="optimiser steps, at most; trainings are capped in steps, not seconds"
+        1_400, ge=1, description="optimiser steps, at most; trainings are capped in steps, not seconds"
     )
-    batch_size: int = Field(64, ge=1, description="sequences per optimiser step")
+    batch_size: int = Field(16, ge=1, description="windows of model.context interactions per optimiser step")
     learning_rate: float = Field(2e-3, gt=0, description="of the first training, at its highest")
     refresh_learning_rate: float = Field(5e-4, gt=0, description="of a refresh, at its highest")
     threads: int = Field(1, ge=1, description="torch threads of a training")

@@ -1,0 +1,211 @@
+"""One training, in this process or in one of its own.
+
+    python -m consumers.training_worker PLAN_DIR
+
+reads the plan, trains at low priority, writes the model into PLAN_DIR/made, and tells its progress as JSON lines on
+stdout: `{"step": 3, "steps": 100, "loss": 6.1}`, at last `{"done": …}`. It holds its standard input as a leash: when
+that closes, because the parent has ended in whatever way, it ends at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from stream.errors import MeanderError, TrainingError
+from stream.history import Histories
+from stream.lm import NextItemLM
+from stream.settings import Model, Training
+from stream.training import Progress, fit
+
+TOLD_EVERY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Everything that a training needs; `directory` is its workplace, the model goes to `directory/made`."""
+
+    directory: Path
+    histories: Histories
+    item_ids: list[str]  # n
+    text: NDArray[np.float32]  # (n, base dim)
+    model: Model
+    training: Training
+    seed: int
+    parent: Path | None = None  # directory of the live model, to go on from
+
+    @property
+    def made(self) -> Path:
+        """Where the model is written."""
+        return self.directory / "made"
+
+    def save(self) -> None:
+        """Write the plan into its directory, for the worker."""
+        h = self.histories
+        arrays = {"starts": h.starts, "items": h.items, "times_s": h.times_s, "fresh": h.fresh, "text": self.text}
+        save_file(arrays, self.directory / "plan.safetensors")
+        facts = {
+            "item_ids": self.item_ids, "model": self.model.model_dump(), "training": self.training.model_dump(),
+            "seed": self.seed, "parent": str(self.parent) if self.parent else None,
+        }  # fmt: skip
+        (self.directory / "plan.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Plan:
+        """Read what `save` wrote."""
+        arrays: dict[str, Any] = load_file(directory / "plan.safetensors")
+        facts = json.loads((directory / "plan.json").read_text(encoding="utf-8"))
+        return cls(
+            directory=directory,
+            histories=Histories(arrays["starts"], arrays["items"], arrays["times_s"], arrays["fresh"]),
+            item_ids=facts["item_ids"],
+            text=arrays["text"],
+            model=Model(**facts["model"]),
+            training=Training(**facts["training"]),
+            seed=facts["seed"],
+            parent=Path(facts["parent"]) if facts["parent"] else None,
+        )
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """A training that ended with a model."""
+
+    steps: int
+    examples: int
+    loss: float  # nats per event, over the last tenth of the steps
+    seconds: float  # wall time
+    ended_s: float  # wall time; 0 in replay
+
+
+Train = Callable[[Plan, Progress], Outcome]
+
+
+def in_process(plan: Plan, progress: Progress) -> Outcome:
+    """Train here; the number of torch threads is put back afterwards.
+
+    Raises:
+        TrainingError, StoreError: see `stream.training.fit` and `stream.lm.NextItemLM.load`.
+    """
+    began_s, threads = time.perf_counter(), torch.get_num_threads()
+    torch.set_num_threads(plan.training.threads)
+    try:
+        parent = NextItemLM.load(plan.parent) if plan.parent else None
+        done = fit(
+            plan.histories, plan.item_ids, plan.text, plan.model, plan.training,
+            seed=plan.seed, parent=parent, progress=progress,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+    done.lm.save(plan.made)
+    return Outcome(done.steps, done.examples, done.loss, time.perf_counter() - began_s, 0.0)
+
+
+def in_subprocess(plan: Plan, progress: Progress) -> Outcome:
+    """Train in a process of its own, which ends with this one.
+
+    Raises:
+        TrainingError: it failed, with the last line it said, or took longer than `training.timeout_s`.
+    """
+    plan.save()
+    stderr = plan.directory / "stderr.txt"
+    threads = str(plan.training.threads)
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    with stderr.open("wb") as errors:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "consumers.training_worker", str(plan.directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": path},
+            start_new_session=True,  # a Ctrl-C in the terminal is the parent's affair
+        )
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        worker.kill()
+
+    timer = threading.Timer(plan.training.timeout_s, give_up)
+    timer.start()
+    try:
+        done = _followed(worker, progress)
+    finally:
+        timer.cancel()
+        worker.kill()
+        worker.wait()
+        for pipe in (worker.stdin, worker.stdout):
+            if pipe:
+                pipe.close()
+    if late.is_set():
+        raise TrainingError(
+            f"training must end within training.timeout_s, {plan.training.timeout_s:g} s; it was killed"
+        )
+    if done is None:
+        raise TrainingError(f"training ended without a model: {_last_line(stderr)}")
+    return done
+
+
+def _followed(worker: subprocess.Popen[bytes], progress: Progress) -> Outcome | None:
+    """Pass on the worker's progress until it closes its output; what it made, or None."""
+    done: Outcome | None = None
+    for line in worker.stdout or ():
+        said = json.loads(line)
+        if "done" in said:
+            done = msgspec.convert(said["done"], Outcome)
+        else:
+            progress(said["step"], said["steps"], said["loss"])
+    return done if worker.wait() == 0 else None
+
+
+def _last_line(path: Path) -> str:
+    lines = [line.strip() for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def main(directory: Path) -> int:
+    """Carry out the plan in `directory`; the exit code."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    told_s = 0.0
+
+    def tell(step: int, steps: int, loss: float) -> None:
+        nonlocal told_s
+        now_s = time.monotonic()
+        if now_s - told_s >= TOLD_EVERY_S or step == steps:
+            told_s = now_s
+            print(json.dumps({"step": step, "steps": steps, "loss": loss}), flush=True)
+
+    try:
+        plan = Plan.load(directory)
+        os.nice(plan.training.nice)
+        done = in_process(plan, tell)
+    except (MeanderError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    told = msgspec.structs.replace(done, ended_s=time.time())
+    print(json.dumps({"done": msgspec.to_builtins(told)}), flush=True)
+    return 0
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):  # not through sys.stdin, whose lock would be held when the interpreter ends
+        pass
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,288 @@
+"""The tuner consumer: a training job in, a version out, whichever way its verdict falls.
+
+It owns no state: jobs are its input, the versions so far its broadcast, and the data of a job is read off the topics
+when the job comes. Memory: the histories of one job, and a record per version.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.training_worker import Outcome, Plan, Train
+from stream import versions
+from stream.bus import Bus
+from stream.errors import StoreError, TrainingError
+from stream.gate import PairedBlocks, Verdict, judge
+from stream.gathering import Gathered, gather
+from stream.history import Histories, LoggedEvent
+from stream.lm import NextItemLM
+from stream.messages import ModelVersion, Ruling, TrainingJob, decode, decode_version, encode
+from stream.records import Output, Record
+from stream.settings import Settings
+from stream.space import Space
+from stream.store import ModelStore, Published
+from stream.topics import MODEL_VERSIONS, TRAINING_JOBS
+
+Floats = NDArray[np.float32]
+
+MOST_HELD_OUT = 0.5  # of the events that the live model has not learned
+
+
+class Pair(Protocol):
+    """`stream.prequential.paired_losses`, or a stand-in for it."""
+
+    def __call__(
+        self,
+        log: Sequence[LoggedEvent],
+        hold_out_from_s: float,
+        candidate: NextItemLM,
+        live: NextItemLM | None,
+        item_vectors: dict[str, Floats],
+        settings: Settings,
+    ) -> PairedBlocks:
+        """Losses of the blend with either model on the blocks from `hold_out_from_s` on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of a job."""
+
+    verdict: Verdict
+    published: Published = field(default_factory=lambda: Published("", ""))
+    outcome: Outcome = field(default_factory=lambda: Outcome(0, 0, 0.0, 0.0, 0.0))
+    space: str = ""
+    failed: bool = False
+
+
+class TunerHandler:
+    """Trains, gates and publishes; a training that fails is a refused version with its reason.
+
+    1. Gather what may be learned (`stream.gathering`). 2. Of a refresh, hold out the newest `gate.hold_out` of the
+    window in time, at most half of what the live model has not learned. 3. Train: a warm-up from scratch, a refresh
+    from the parent's weights. 4. Judge the candidate against its parent on the held-out events. 5. Publish what was not
+    refused. 6. Write the version's record. What was held out is new to the next training: the record's gate numbers
+    say from when on (`hold_out_from_s`).
+
+    A job whose version is on record already is passed over.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = (TRAINING_JOBS,)
+    broadcasts: ClassVar[tuple[str, ...]] = (MODEL_VERSIONS,)
+    changelogs: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: Settings, bus: Bus, store: ModelStore, train: Train, pair: Pair | None = None) -> None:
+        self.journal: list[dict[str, object]] = []
+        self._settings, self._bus, self._store, self._train = settings, bus, store, train
+        self._pair = pair
+        self._records: dict[str, ModelVersion | Ruling] = {}  # by key of model-versions
+        self._counts: dict[tuple[str, ...], float] = {}
+        self._progress: dict[str, float] = {}  # trigger of the running training → share done
+
+    def figures(self) -> Mapping[tuple[str, ...], float]:
+        """Trainings so far, and the share of the running one that is done; may be called during `on_record`."""
+        running = {("training_progress_ratio", trigger): share for trigger, share in dict(self._progress).items()}
+        return dict(self._counts) | running
+
+    def on_record(self, record: Record) -> Iterable[Output]:
+        """Note a version or a ruling; carry out a job."""
+        if record.topic == MODEL_VERSIONS:
+            self._note(record)
+            return ()
+        job = decode(TrainingJob, record.value)
+        if any(isinstance(r, ModelVersion) and r.job_id == job.job_id for r in self._records.values()):
+            self.journal.append({"event": "job passed over", "job": job.job_id, "reason": "its version is on record"})
+            return ()
+        version = self._carried_out(job)
+        self._records[version.version] = version
+        return (Output(MODEL_VERSIONS, version.version.encode(), encode(version)),)
+
+    def snapshot(self) -> Iterable[Output]:
+        """Nothing: there is no state of its own."""
+        return ()
+
+    def restore(self, record: Record) -> None:
+        """Nothing: there are no changelogs."""
+
+    def forget(self, user_id: str) -> Iterable[Output]:  # noqa: ARG002
+        """Nothing is held about people."""
+        return ()
+
+    def _note(self, record: Record) -> None:
+        key = (record.key or b"").decode("utf-8", "replace")
+        if record.value is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = decode_version(record.value)
+
+    def _carried_out(self, job: TrainingJob) -> ModelVersion:
+        name = versions.next_name(self._records.values())
+        self.journal.append({"event": "training starts", "job": job.job_id, "version": name, "trigger": job.trigger})
+        self._progress[job.trigger] = 0.0
+        try:
+            with tempfile.TemporaryDirectory(prefix="meander-training-") as scratch:
+                trained = self._trained(job, name, Path(scratch))
+        except (TrainingError, StoreError) as error:
+            trained = Trained(Verdict("refused", f"failed: {error}", {}), failed=True)
+        finally:
+            self._progress.clear()
+        self._count(job, trained)
+        self.journal.append(
+            {"event": "judged", "version": name, "verdict": trained.verdict.verdict, **trained.verdict.record()}
+        )
+        return self._record(job, name, trained)
+
+    def _count(self, job: TrainingJob, trained: Trained) -> None:
+        result = "failed" if trained.failed else trained.verdict.verdict
+        for key, amount in (
+            (("trainings_total", job.trigger, result), 1.0),
+            (("training_seconds_total",), trained.outcome.seconds),
+            (("training_steps_total",), float(trained.outcome.steps)),
+        ):
+            self._counts[key] = self._counts.get(key, 0.0) + amount
+
+    def _trained(self, job: TrainingJob, name: str, scratch: Path) -> Trained:
+        data = gather(self._bus, self._settings, job)  # 1
+        parent = self._parent(job)
+        fresh_from_s, hold_out_from_s = self._split(data, parent)  # 2
+        plan = self._plan(job, data, parent, scratch, (fresh_from_s, hold_out_from_s))
+        outcome = self._train(plan, self._tell(job.trigger))  # 3
+        space = ""
+        if parent is None:
+            numbers = {"loss": outcome.loss, "events": float(len(data.log)), "people": float(data.people)}
+            verdict = Verdict("promoted", "first version", numbers | {"hold_out_from_s": hold_out_from_s})
+            space = self._space(data, plan)
+        else:
+            verdict = self._judged(job, data, plan, hold_out_from_s)  # 4
+        if verdict.verdict == "refused":
+            return Trained(verdict, outcome=outcome)
+        published = self._store.publish(plan.made, name)  # 5
+        removed = self._store.prune(self._records.values())
+        self.journal.append({"event": "published", "version": name, "path": published.path, "removed": removed})
+        return Trained(verdict, published, outcome, space)
+
+    def _parent(self, job: TrainingJob) -> ModelVersion | None:
+        """The version that a refresh goes on from; None for a first training."""
+        if job.kind == "warm-up" or not job.parent:
+            return None
+        parent = self._records.get(job.parent)
+        if not isinstance(parent, ModelVersion):
+            raise TrainingError(f"parent of {job.job_id} must be on record, got {job.parent!r}")
+        return parent
+
+    def _split(self, data: Gathered, parent: ModelVersion | None) -> tuple[float, float]:
+        """Event times from which events are new to the parent, and from which they are held out."""
+        times_s = np.array([event.at_s for event in data.log])
+        if not len(times_s):
+            raise TrainingError("training needs at least one interaction of a person with a live state, got none")
+        if parent is None:
+            return float(times_s[0]), float(np.nextafter(times_s[-1], np.inf))
+        fresh_from_s = float(parent.gate.get("hold_out_from_s", parent.at_s))
+        unseen = times_s[np.searchsorted(times_s, fresh_from_s) :]
+        held = int(min(self._settings.gate.hold_out * data.window, MOST_HELD_OUT * len(unseen)))
+        if not held:
+            raise TrainingError(f"a refresh needs at least 2 interactions that {parent.version} has not learned")
+        return fresh_from_s, float(unseen[-held])
+
+    def _plan(
+        self, job: TrainingJob, data: Gathered, parent: ModelVersion | None, scratch: Path, split: tuple[float, float]
+    ) -> Plan:
+        fresh_from_s, hold_out_from_s = split
+        learned = [event for event in data.log if event.at_s < hold_out_from_s]
+        directory = self._store.fetch(parent) if parent else None
+        old = list(NextItemLM.load(directory).item_ids) if directory else []
+        item_ids = old + sorted({event.item_id for event in learned} - set(old))
+        return Plan(
+            directory=scratch,
+            histories=Histories.of(learned, item_ids, fresh_from_s=fresh_from_s),
+            item_ids=item_ids,
+            text=data.vectors(item_ids),
+            model=self._settings.model,
+            training=self._settings.training,
+            seed=job.seed,
+            parent=directory,
+        )
+
+    def _tell(self, trigger: str) -> Callable[[int, int, float], None]:
+        def progress(step: int, steps: int, loss: float) -> None:  # noqa: ARG001
+            self._progress[trigger] = step / steps
+
+        return progress
+
+    def _judged(self, job: TrainingJob, data: Gathered, plan: Plan, hold_out_from_s: float) -> Verdict:
+        """The gate's verdict; undecided without a shadow to go into is refused."""
+        if plan.parent is None:
+            raise TrainingError(f"{job.job_id} must have a parent to be judged against")
+        live, candidate = NextItemLM.load(plan.parent), NextItemLM.load(plan.made)
+        vectors = dict(zip(data.items, data.vectors(list(data.items)), strict=True))
+        pairs = (self._pair or _paired)(data.log, hold_out_from_s, candidate, live, vectors, self._settings)
+        verdict = judge(pairs, self._settings.gate, job.seed)
+        numbers = verdict.numbers | {"hold_out_from_s": hold_out_from_s}
+        if verdict.verdict == "undecided" and not self._settings.gate.shadow_blocks:
+            return Verdict("refused", f"{verdict.reason}; gate.shadow_blocks is 0", numbers)
+        return Verdict(verdict.verdict, verdict.reason, numbers)
+
+    def _space(self, data: Gathered, plan: Plan) -> str:
+        """Fit the drift space and put it beside the model; its name, "" where two items are not to be had."""
+        item_ids = sorted(data.items.keys() | set(plan.item_ids))
+        if len(item_ids) < 2:
+            return ""
+        row = {item: i for i, item in enumerate(item_ids)}
+        rows = np.array([row[item] for item in plan.item_ids], np.int64)
+        h = plan.histories
+        space = Space.fit(
+            item_ids,
+            data.vectors(item_ids),
+            [data.items[item].words if item in data.items else "" for item in item_ids],
+            [rows[h.items[a:b]] for a, b in zip(h.starts[:-1], h.starts[1:], strict=True)],
+            [h.times_s[a:b] for a, b in zip(h.starts[:-1], h.starts[1:], strict=True)],
+            np.bincount(rows[h.items], minlength=len(item_ids)),
+            plan.seed,
+            users=self._settings.users,
+            drift=self._settings.drift,
+        )
+        space.save(plan.made)
+        return space.name
+
+    def _record(self, job: TrainingJob, name: str, trained: Trained) -> ModelVersion:
+        delay_s = self._settings.trigger.go_live_delay_s
+        return ModelVersion(
+            version=name,
+            verdict=trained.verdict.verdict,
+            parent=job.parent if job.kind != "warm-up" else "",
+            at_s=job.at_s,
+            live_at_s=job.at_s + delay_s if delay_s > 0 else 0.0,
+            horizon=job.horizon,
+            job_id=job.job_id,
+            trigger=job.trigger,
+            evidence=job.evidence,
+            path=trained.published.path,
+            checksum=trained.published.checksum,
+            space=trained.space,
+            steps=trained.outcome.steps,
+            seconds=trained.outcome.seconds,
+            examples=trained.outcome.examples,
+            gate=trained.verdict.record(),
+            published_s=trained.outcome.ended_s,
+        )
+
+
+def _paired(
+    log: Sequence[LoggedEvent],
+    hold_out_from_s: float,
+    candidate: NextItemLM,
+    live: NextItemLM | None,
+    item_vectors: dict[str, Floats],
+    settings: Settings,
+) -> PairedBlocks:
+    """The real experiment; imported when it is needed."""
+    from stream.prequential import paired_losses
+
+    return paired_losses(log, hold_out_from_s, candidate, live, item_vectors, settings)

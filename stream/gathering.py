@@ -1,0 +1,136 @@
+"""What a training may learn from, read off the topics: people with a live state, their tails, and the newest window.
+
+Erasure holds here: an event counts only if its person has a live state, and it is not older than that state's life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream import topics
+from stream.bus import Bus
+from stream.errors import BadRecord, StateError
+from stream.events import Interaction
+from stream.events import decode as read
+from stream.history import LoggedEvent, merged
+from stream.messages import ItemVector, TrainingJob, UserState, as_vector, decode
+from stream.settings import Settings, Users
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """The data of one training job."""
+
+    log: list[LoggedEvent]  # in order of time
+    items: dict[str, ItemVector]  # the catalogue, by item id
+    people: int  # with a live state
+    window: int  # interactions read from the window that count
+
+    @property
+    def base_dim(self) -> int:
+        """Width of the text vectors; 1 while there is none."""
+        return next((len(item.vector) // 4 for item in self.items.values() if item.vector), 1)
+
+    def vectors(self, item_ids: list[str]) -> Floats:
+        """Text vectors (n, base_dim) of items; zeros where there is none."""
+        out = np.zeros((len(item_ids), self.base_dim), np.float32)
+        for row, item_id in zip(out, item_ids, strict=True):
+            item = self.items.get(item_id)
+            if item is not None and len(item.vector) == 4 * self.base_dim:
+                row[:] = as_vector(item.vector)
+        return out
+
+
+def gather(bus: Bus, settings: Settings, job: TrainingJob) -> Gathered:
+    """Read the data of `job`: up to its horizon in offsets, and up to its time.
+
+    A warm-up reads every interaction; a refresh the newest `training.window_events`, and the tails of all people.
+
+    Raises:
+        StateError: a state or a vector on the topics cannot be read.
+    """
+    states = {s.user_id: s for s in _states(bus)}
+    window = [e for e in _window(bus, settings, job) if e.user_id in states and e.at_s >= states[e.user_id].since_s]
+    tails = (event for state in states.values() for event in _tail(state, job.at_s))
+    log = [
+        _marked(event, states[event.user_id]) for event in merged([*window, *tails], repeats=settings.scoring.repeats)
+    ]
+    return Gathered(log, _items(bus), len(states), len(window))
+
+
+def spans(job: TrainingJob, window_events: int) -> dict[int, tuple[int, int]]:
+    """Offsets [start, stop) of the interactions that a job reads, by partition.
+
+    >>> refresh = TrainingJob("j1", 60.0, "refresh", "clock", {}, {0: 5_000, 1: 90}, {0: 4_900, 1: 80}, "v1", 0)
+    >>> spans(refresh, window_events=2_000)
+    {0: (4000, 5000), 1: (0, 90)}
+    """
+    if job.kind == "warm-up":
+        return {partition: (0, stop) for partition, stop in job.horizon.items()}
+    each = -(-window_events // max(len(job.horizon), 1))
+    return {partition: (max(stop - each, 0), stop) for partition, stop in job.horizon.items()}
+
+
+def _states(bus: Bus) -> list[UserState]:
+    """The newest state of every person who has one."""
+    newest: dict[tuple[int, bytes], bytes] = {}
+    for record in bus.read(topics.USER_STATES):
+        at = (record.partition, record.key or b"")
+        if record.value is None:
+            newest.pop(at, None)
+        else:
+            newest[at] = record.value
+    try:
+        return [decode(UserState, value) for value in newest.values()]
+    except BadRecord as error:
+        raise StateError(f"{topics.USER_STATES} holds a record that cannot be read: {error}") from None
+
+
+def _items(bus: Bus) -> dict[str, ItemVector]:
+    items: dict[str, ItemVector] = {}
+    for record in bus.read(topics.ITEM_VECTORS):
+        if record.value is None:
+            items.pop((record.key or b"").decode("utf-8", "replace"), None)
+        else:
+            try:
+                item = decode(ItemVector, record.value)
+            except BadRecord as error:
+                raise StateError(f"{record.where} cannot be read: {error}") from None
+            items[item.item_id] = item
+    return items
+
+
+def _window(bus: Bus, settings: Settings, job: TrainingJob) -> Iterator[LoggedEvent]:
+    for record in bus.read(topics.INTERACTIONS, spans(job, settings.training.window_events)):
+        try:
+            event = read(Interaction, record.value)
+        except BadRecord:
+            continue  # interest has parked it
+        weight = weight_of(event.event, settings.users)
+        if weight > 0 and event.at_s <= job.at_s:
+            yield LoggedEvent(event.user_id, event.item_id, event.at_s, event.block, weight)
+
+
+def weight_of(event: str, users: Users) -> float:
+    """Weight of an event type; 0: it says nothing about the item."""
+    weights: Mapping[str, float] = users.weights
+    return weights.get(event, users.default_weight)
+
+
+def _tail(state: UserState, until_s: float) -> Iterator[LoggedEvent]:
+    for item_id, at_s in zip(state.tail_items, state.tail_s, strict=True):
+        if at_s <= until_s:
+            yield LoggedEvent(state.user_id, item_id, at_s, f"@{at_s!r}")
+
+
+def _marked(event: LoggedEvent, state: UserState) -> LoggedEvent:
+    """The event, noted as drifted if it came after an alarm to which the person's state still reacts."""
+    if not state.drift or event.at_s < state.drift[1]:
+        return event
+    return LoggedEvent(event.user_id, event.item_id, event.at_s, event.block, event.weight, drifted=True)
