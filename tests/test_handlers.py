@@ -56,7 +56,7 @@ def trigger() -> Handler:
 def tuner() -> Handler:
     from consumers.tuner import TunerHandler
 
-    def train(plan: object) -> Any:
+    def train(plan: object, progress: object) -> Any:
         raise AssertionError(f"no training is asked for here: {plan}")
 
     return TunerHandler(SETTINGS, MemoryBus(), ModelStore(SETTINGS.store), train)
