@@ -1,0 +1,366 @@
+"""The interest consumer: states, alarms, restarts, erasure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from consumers.interest import InterestHandler
+from stream import events, messages, metrics
+from stream.errors import BadRecord, StateError, StoreError
+from stream.events import Erasure, Interaction
+from stream.messages import DriftAlarm, ItemVector, ModelVersion, TextVector, UserState, as_bytes
+from stream.profile import unpack
+from stream.records import Output, Record
+from stream.settings import Settings, load
+from stream.space import Space
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+
+def interaction(offset: int, user: str, item: str, at_s: float, partition: int = 0, **more: object) -> Record:
+    said = {"event_id": f"e{offset}", "user_id": user, "item_id": item, "at": at_s * 1000, "event": "purchase"} | more
+    return Record("interactions", partition, offset, user.encode(), events.encode(Interaction(**said)))  # type: ignore[arg-type]
+
+
+def erasure(user: str, at_s: float) -> Record:
+    return Record("erasures", 0, 0, user.encode(), events.encode(Erasure(user_id=user, at=at_s * 1000)))
+
+
+def vector(item_id: str, base: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Record:
+    item = ItemVector(item_id, as_bytes(base), "", "", [], True, 0.0)
+    return Record("item-vectors", 0, 0, item_id.encode(), messages.encode(item))
+
+
+def text(user: str, event_id: str, at_s: float, base: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Record:
+    said = TextVector(event_id, user, at_s, as_bytes(base))
+    return Record("text-vectors", 0, 0, user.encode(), messages.encode(said))
+
+
+def version(space: str, live_at_s: float = 0.0) -> Record:
+    made = ModelVersion(
+        "v1", "promoted", "", 0.0, live_at_s, {0: 9}, "j1", "warm-up", {}, "v1", "", space, 1, 1.0, 1, {}, 0.0
+    )
+    return Record("model-versions", 0, 0, b"v1", messages.encode(made))
+
+
+def handler(shop: Shop, space: Space | None = None, **settings: object) -> InterestHandler:
+    return InterestHandler(load(**settings), lambda _: space or shop.space)
+
+
+def broadcasts(shop: Shop, live_at_s: float = 0.0) -> list[Record]:
+    vectors = [vector(item_id, base) for item_id, base in zip(shop.ids, shop.base, strict=True)]
+    return [*vectors, version(shop.space.name, live_at_s)]
+
+
+def drive(made: InterestHandler, records: Sequence[Record], batch: int = 10**9) -> list[Output]:
+    """Batches, each with a snapshot at its end."""
+    out: list[Output] = []
+    for start in range(0, len(records), batch):
+        for record in records[start : start + batch]:
+            out += made.on_record(record)
+        out += made.snapshot()
+    return out
+
+
+def states(outputs: Iterable[Output]) -> list[UserState]:
+    return [messages.decode(UserState, o.value) for o in outputs if o.topic == "user-states" and o.value is not None]
+
+
+def final(outputs: Iterable[Output]) -> dict[tuple[int | None, bytes | None], bytes]:
+    """What compaction leaves of user-states, without `fresh`."""
+    out: dict[tuple[int | None, bytes | None], bytes] = {}
+    for o in outputs:
+        if o.topic == "user-states":
+            out.pop((o.partition, o.key), None)
+            if o.value is not None:
+                out[o.partition, o.key] = messages.encode(unpack(o.value))
+    return out
+
+
+def alarms(outputs: Iterable[Output]) -> list[tuple[int | None, DriftAlarm]]:
+    return [(o.partition, messages.decode(DriftAlarm, o.value)) for o in outputs if o.topic == "drift-alarms"]
+
+
+def fresh(outputs: Iterable[Output]) -> list[tuple[str, str, str]]:
+    """Every event as the scorer will see it, in order: user, block, event."""
+    return [(s.user_id, s.block, f.event_id) for s in states(outputs) for f in s.fresh]
+
+
+def season(shop: Shop, n: int = 2_400, seed: int = 3) -> list[Record]:
+    """Twelve people over two partitions; half of them change their taste after half of the time; some disorder."""
+    rng = np.random.default_rng(seed)
+    kinds = [shop.kind(k) for k in ("garden", "toy", "kitchen")]
+    offsets, out = [0, 0], []
+    while len(out) < n:
+        person = int(rng.integers(12))
+        moved = person % 2 == 0 and len(out) > n / 2
+        at_s = float(len(out) * 60) + 1_000.0 - (500.0 if rng.random() < 0.02 else 0.0)
+        for item in rng.choice(kinds[(person + moved) % 3], int(rng.integers(1, 6))):
+            partition = person % 2
+            event_id = f"e{len(out)}" if rng.random() > 0.02 else f"e{max(0, len(out) - 5)}"
+            record = interaction(offsets[partition], f"u{person}", str(item), at_s, partition, event_id=event_id)
+            offsets[partition] += 1
+            out.append(record)
+    return out
+
+
+def test_consecutive_events_of_a_block_become_one_record(shop: Shop) -> None:
+    made = handler(shop)
+    records = [
+        interaction(0, "ann", "toy01", 1.0, group="a"),
+        interaction(1, "ann", "toy04", 1.0, group="a"),
+        interaction(2, "ann", "toy07", 2.0, group="b"),
+        interaction(3, "bob", "toy07", 3.0),
+        interaction(4, "ann", "toy10", 4.0, group="b"),
+        interaction(5, "ann", "toy13", 5.0),
+        interaction(6, "ann", "toy16", 5.0),
+    ]
+    out = drive(made, [*broadcasts(shop), *records])
+    assert [(s.user_id, s.block, [f.event_id for f in s.fresh], s.seq, s.through) for s in states(out)] == [
+        ("ann", "a", ["e0", "e1"], 2, 1),
+        ("ann", "b", ["e2"], 3, 2),
+        ("bob", "@3.0", ["e3"], 1, 3),
+        ("ann", "b", ["e4"], 4, 4),
+        ("ann", "@5.0", ["e5", "e6"], 6, 6),
+    ]
+    assert {(o.key, o.partition) for o in out} == {(b"ann", 0), (b"bob", 0)}
+    assert list(made.snapshot()) == []
+
+
+def test_batches_change_nothing(shop: Shop) -> None:
+    records = [*broadcasts(shop, live_at_s=30_000.0), *season(shop)]
+    whole = drive(handler(shop), records)
+    assert len(alarms(whole)) >= 4
+    for batch in (1, 7, 500):
+        split = drive(handler(shop), records, batch)
+        assert final(split) == final(whole)
+        assert alarms(split) == alarms(whole)
+        assert fresh(split) == fresh(whole)
+
+
+@pytest.mark.parametrize("every", [1, 97, 1_000])
+def test_restarts_change_nothing(shop: Shop, every: int) -> None:
+    records = season(shop, n=1_500 if every > 1 else 300)
+    before = broadcasts(shop, live_at_s=3_000.0)
+    whole = drive(handler(shop), [*before, *records])
+    made = handler(shop)
+    out = drive(made, before)
+    for start in range(0, len(records), every):
+        out += drive(made, records[start : start + every])
+        made = handler(shop)
+        for offset, o in enumerate(o for o in out if o.topic == "user-states"):
+            made.restore(Record(o.topic, o.partition or 0, offset, o.key, o.value))
+        drive(made, before)
+    assert final(out) == final(whole)
+    assert alarms(out) == alarms(whole)
+    assert fresh(out) == fresh(whole)
+
+
+def test_an_alarm_says_what_when_and_from_where_to_where(shop: Shop) -> None:
+    rng = np.random.default_rng(0)
+    items = [*rng.choice(shop.kind("garden"), 60), *rng.choice(shop.kind("toy"), 60)]
+    records = [interaction(n, "ann", str(item), float(n), partition=1) for n, item in enumerate(items)]
+    made = handler(shop)
+    (partition, alarm), *others = alarms(drive(made, [*broadcasts(shop), *records]))
+    assert not others
+    assert (partition, alarm.user_id, alarm.at_s, alarm.seq, alarm.offset) == (1, "ann", 69.0, 70, 69)
+    assert (alarm.scope, alarm.detector, alarm.threshold) == ("user", "page_hinkley", 3.0)
+    assert alarm.evidence > 3.0
+    assert (alarm.risen[0], alarm.fallen[0]) == ("Toy Thing", "Garden Thing")
+    journaled = next(line for line in made.journal if line["event"] == "drift-alarm")
+    assert (journaled["user"], journaled["risen"]) == ("ann", alarm.risen)
+
+
+def test_duplicates_by_event_id_and_by_offset_are_dropped(shop: Shop) -> None:
+    made = handler(shop)
+    first = interaction(3, "ann", "toy01", 1.0)
+    again = [first, interaction(4, "ann", "toy01", 1.0, event_id="e3"), interaction(2, "ann", "toy04", 1.0)]
+    out = drive(made, [*broadcasts(shop), first, *again], batch=1)
+    assert [s.seq for s in states(out)] == [1]
+    assert made.figures()["duplicate_total",] == 3
+    assert made.figures()["events_total",] == 1
+
+
+def test_late_and_unvectored_events_are_counted(shop: Shop) -> None:
+    made = handler(shop)
+    records = [
+        interaction(0, "ann", "toy01", 100.0),
+        interaction(1, "ann", "toy04", 99.0),
+        interaction(2, "ann", "unknown", 101.0),
+        interaction(3, "ann", "unknown", 102.0, event="search"),  # weight 0: it needs no vector
+    ]
+    out = drive(made, [*broadcasts(shop), *records])
+    state = states(out)[-1]
+    assert state.tail_items == ["toy01", "toy04", "unknown"]
+    assert [f.weight for s in states(out) for f in s.fresh] == [1.0, 1.0, 1.0, 0.0]
+    figures = made.figures()
+    metrics.check(figures)
+    assert [figures[name,] for name in ("events_total", "late_total", "unvectored_total", "users")] == [4, 1, 1, 1]
+    assert figures["event_timestamp_seconds",] == 102.0
+
+
+def test_a_malformed_record_leaves_the_state_as_it_was(shop: Shop) -> None:
+    made, calm = handler(shop), handler(shop)
+    good = [*broadcasts(shop), *season(shop, 50)]
+    for record in good:
+        made.on_record(record)
+        calm.on_record(record)
+        for topic in (*made.inputs, *made.broadcasts):
+            with pytest.raises(BadRecord):
+                made.on_record(Record(topic, 0, 99, b"x", b"\xff{"))
+    with pytest.raises(BadRecord, match="vector must be 16 float32 values, got '32 bytes'"):
+        made.on_record(vector("new", np.ones(8, np.float32)))
+    assert list(made.snapshot()) == list(calm.snapshot())
+
+
+# spaces
+
+
+def test_a_space_takes_over_in_event_time_partition_by_partition(shop: Shop) -> None:
+    made = handler(shop)
+    drive(made, broadcasts(shop, live_at_s=100.0))
+    out = drive(
+        made,
+        [
+            interaction(0, "ann", "toy01", 99.0, partition=0),
+            interaction(0, "bob", "toy01", 100.0, partition=1),
+            interaction(1, "ann", "toy04", 99.5, partition=0),
+            interaction(2, "ann", "toy07", 101.0, partition=0),
+            interaction(3, "ann", "toy10", 50.0, partition=0),  # late: the space stays
+        ],
+        batch=1,
+    )
+    spaces = [s.space for s in states(out)]
+    assert spaces[0] == spaces[2] == Space.random(16, 0).name
+    assert spaces[1] == spaces[3] == spaces[4] == shop.space.name
+    assert [line["event"] for line in made.journal] == ["space-adopted"] * 2
+
+
+def test_states_are_rebuilt_from_their_tails(shop: Shop) -> None:
+    records = [interaction(n, "ann", shop.ids[n], float(n)) for n in range(20)]
+    late = drive(handler(shop), [*broadcasts(shop, live_at_s=19.0), *records])
+    early = drive(handler(shop), [*broadcasts(shop), *records])
+    assert states(late)[-1].slow == states(early)[-1].slow
+    assert states(late)[-1].mass == states(early)[-1].mass
+
+
+def test_a_space_that_does_not_fit_is_refused_and_the_old_one_serves(shop: Shop) -> None:
+    def broken(_: ModelVersion) -> Space:
+        raise StoreError("v1 is torn")
+
+    made = InterestHandler(Settings(), broken)
+    other = handler(shop, Space.random(8, 0))
+    missing = InterestHandler(Settings(), lambda _: None)
+    for one, why in ((made, "v1 is torn"), (other, "its name or"), (missing, "there is none")):
+        out = drive(one, [*broadcasts(shop), interaction(0, "ann", "toy01", 1.0)])
+        assert states(out)[-1].space == Space.random(16, 0).name
+        assert str(one.journal[0]["because"]).startswith(why)
+
+
+# texts
+
+
+def test_a_text_moves_the_vectors_once(shop: Shop) -> None:
+    made = handler(shop)
+    drive(made, broadcasts(shop))
+    out = drive(
+        made,
+        [
+            interaction(0, "ann", "toy01", 1.0),
+            text("ann", "e0", 1.0, shop.base[0]),
+            text("ann", "e0", 1.0, shop.base[0]),
+            interaction(1, "ann", "toy04", 2.0),
+        ],
+        batch=1,
+    )
+    first, second, third = states(out)
+    assert (second.seq, second.fresh, second.block) == (1, [], "@1.0")
+    assert first.fast != second.fast
+    assert (third.seq, len(third.fresh)) == (2, 1)
+    assert made.figures()["duplicate_total",] == 1
+
+
+def test_a_text_does_not_break_a_run(shop: Shop) -> None:
+    records = [
+        interaction(0, "ann", "toy01", 1.0, group="g"),
+        text("ann", "e0", 1.0, shop.base[0]),
+        interaction(1, "ann", "toy04", 1.0, group="g"),
+    ]
+    whole, split = (drive(handler(shop), [*broadcasts(shop), *records], batch) for batch in (500, 1))
+    assert [len(s.fresh) for s in states(whole)] == [2]
+    assert final(whole) == final(split)
+
+
+def test_a_text_may_begin_a_life(shop: Shop) -> None:
+    out = drive(handler(shop), [*broadcasts(shop), text("ann", "e0", 5.0, shop.base[0])])
+    assert [(s.seq, s.since_s, s.tail_items) for s in states(out)] == [(0, 5.0, [])]
+
+
+# erasure
+
+
+def test_erasure_leaves_a_tombstone_in_the_partition_of_the_state(shop: Shop) -> None:
+    made = handler(shop)
+    drive(made, [*broadcasts(shop), interaction(0, "ann", "toy01", 10.0, 1), interaction(0, "bob", "toy01", 10.0, 0)])
+    assert drive(made, [erasure("ann", 10.0)]) == [Output("user-states", b"ann", None, 1)]
+    assert (made.figures()["users",], made.figures()["erased_total",]) == (1, 1)
+    assert drive(made, [erasure("ann", 10.0), erasure("carol", 10.0)]) == []
+    assert "ann" not in repr(made.journal)
+
+
+def test_erasure_reaches_a_run_that_is_not_written_yet(shop: Shop) -> None:
+    made = handler(shop)
+    out = drive(made, [*broadcasts(shop), interaction(0, "ann", "toy01", 10.0), erasure("ann", 10.0)])
+    assert out == [Output("user-states", b"ann", None, 0)]
+
+
+def test_events_up_to_the_erasure_are_dropped_and_a_new_life_begins_after_it(shop: Shop) -> None:
+    made = handler(shop)
+    drive(
+        made, [*broadcasts(shop), *(interaction(n, "ann", "toy01", float(n)) for n in range(5)), erasure("ann", 20.0)]
+    )
+    out = drive(
+        made, [interaction(5, "ann", "toy04", 20.0), interaction(6, "ann", "toy07", 21.0), erasure("ann", 20.0)]
+    )
+    assert [(s.seq, s.since_s, s.tail_items) for s in states(out)] == [(1, 21.0, ["toy07"])]
+    assert made.figures()["users",] == 1
+
+
+def test_an_erasure_known_before_the_events_drops_them(shop: Shop) -> None:
+    out = drive(handler(shop), [*broadcasts(shop), erasure("ann", 20.0), interaction(0, "ann", "toy01", 10.0)])
+    assert out == []
+
+
+def test_after_a_restart_an_old_erasure_spares_the_new_life(shop: Shop) -> None:
+    made = handler(shop)
+    out = drive(made, [*broadcasts(shop), erasure("ann", 20.0), interaction(0, "ann", "toy01", 21.0)])
+    again = handler(shop)
+    again.restore(Record("user-states", 0, 0, b"ann", out[-1].value))
+    assert drive(again, [*broadcasts(shop), erasure("ann", 20.0)]) == []
+    assert again.figures()["users",] == 1
+
+
+def test_forgetting_is_idempotent(shop: Shop) -> None:
+    made = handler(shop)
+    drive(made, [*broadcasts(shop), interaction(0, "ann", "toy01", 10.0)])
+    assert list(made.forget("ann")) == [Output("user-states", b"ann", None, 0)]
+    assert list(made.forget("ann")) == []
+
+
+def test_a_damaged_state_is_refused(shop: Shop) -> None:
+    with pytest.raises(StateError, match=r"user-states\[0\]@7 must be a user state"):
+        handler(shop).restore(Record("user-states", 0, 7, b"ann", b"\x93"))
+
+
+def test_without_any_vector_states_are_counters_and_tails(shop: Shop) -> None:
+    out = drive(handler(shop), [interaction(0, "ann", "toy01", 1.0)])
+    assert [(s.seq, s.tail_items, s.mass) for s in states(out)] == [(1, ["toy01"], {})]
+    made = handler(shop)
+    out = drive(made, [interaction(0, "ann", "toy01", 1.0), *broadcasts(shop), interaction(1, "ann", "toy04", 2.0)])
+    assert set(states(out)[-1].mass) == {"Toy Thing"}  # rebuilt: the first counts as well
+    assert states(out)[-1].mass["Toy Thing"] > 1.9
