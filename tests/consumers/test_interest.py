@@ -15,7 +15,7 @@ from stream.events import Erasure, Interaction
 from stream.messages import DriftAlarm, ItemVector, ModelVersion, TextVector, UserState, as_bytes
 from stream.profile import unpack
 from stream.records import Output, Record
-from stream.settings import Settings, load
+from stream.settings import Settings
 from stream.space import Space
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def version(space: str, live_at_s: float = 0.0) -> Record:
     return Record("model-versions", 0, 0, b"v1", messages.encode(made))
 
 
-def handler(shop: Shop, space: Space | None = None, **settings: object) -> InterestHandler:
-    return InterestHandler(load(**settings), lambda _: space or shop.space)
+def handler(shop: Shop, space: Space | None = None) -> InterestHandler:
+    return InterestHandler(Settings(), lambda _: space or shop.space)
 
 
 def broadcasts(shop: Shop, live_at_s: float = 0.0) -> list[Record]:
@@ -95,7 +95,8 @@ def season(shop: Shop, n: int = 2_400, seed: int = 3) -> list[Record]:
     """Twelve people over two partitions; half of them change their taste after half of the time; some disorder."""
     rng = np.random.default_rng(seed)
     kinds = [shop.kind(k) for k in ("garden", "toy", "kitchen")]
-    offsets, out = [0, 0], []
+    offsets = [0, 0]
+    out: list[Record] = []
     while len(out) < n:
         person = int(rng.integers(12))
         moved = person % 2 == 0 and len(out) > n / 2

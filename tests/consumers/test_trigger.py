@@ -1,0 +1,320 @@
+"""The trigger: when it trains, what holds it back, how shadows end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consumers.trigger import KEY, TriggerHandler
+from stream import messages, metrics
+from stream.errors import BadRecord, StateError
+from stream.messages import BlockLoss, DriftAlarm, ModelHealth, ModelVersion, Ruling, TrainingJob
+from stream.records import Output, Record
+from stream.settings import Settings, load
+
+EACH = 100  # interactions per health record
+WARM_UP = 500
+
+
+def settings(partitions: int = 1, **trigger: object) -> Settings:
+    small = {"warm_up_events": WARM_UP, "min_new_events": 300, "max_staleness_events": 100_000}
+    return load(trigger=small | trigger, kafka={"partitions": partitions}, gate={"shadow_blocks": 400})
+
+
+def health(
+    n: int,
+    partition: int = 0,
+    at_s: float | None = None,
+    live: str = "v1",
+    blocks: Sequence[BlockLoss] = (),
+    shadow: str = "",
+) -> Record:
+    """The n-th (from 1) health record of a partition: n * EACH interactions seen."""
+    seen = n * EACH
+    said = ModelHealth(
+        partition, n * 1_000.0 if at_s is None else at_s, seen - 1, seen, 5, 0, 0, 0.0, 0, 0, 0, live, shadow,
+        list(blocks), 0,
+    )  # fmt: skip
+    return Record("model-health", partition, n - 1, b"%d" % partition, messages.encode(said))
+
+
+def block(difference: float, **more: Any) -> BlockLoss:
+    return BlockLoss(0.0, 1, 7.0, float(7.0 + difference), 7.0, **more)
+
+
+def alarm(offset: int, at_s: float, partition: int = 0) -> Record:
+    said = DriftAlarm("ann", at_s, "user", "rank", "page_hinkley", 4.0, 3.0, 30, [], [], offset)
+    return Record("drift-alarms", partition, offset, b"ann", messages.encode(said))
+
+
+def version(
+    name: str = "v1", job: str = "j1", verdict: str = "promoted", parent: str = "", live_at_s: float = 0.0
+) -> Record:
+    made = ModelVersion(
+        name, verdict, parent, 0.0, live_at_s, {0: 9}, job, "warm-up", {}, name, "", "", 1, 1.0, 1, {}, 0.0
+    )
+    return Record("model-versions", 0, 0, name.encode(), messages.encode(made))
+
+
+def drive(made: TriggerHandler, records: Iterable[Record]) -> list[Output]:
+    return [out for record in records for out in made.on_record(record)]
+
+
+def jobs(outputs: Iterable[Output]) -> list[TrainingJob]:
+    return [messages.decode(TrainingJob, o.value) for o in outputs if o.topic == "training-jobs"]
+
+
+def warm(made: TriggerHandler) -> TriggerHandler:
+    """Past the warm-up: v1 is live, 500 events are seen."""
+    issued = jobs(drive(made, [health(n, live="") for n in range(1, 6)]))
+    assert [job.kind for job in issued] == ["warm-up"]
+    drive(made, [version()])
+    made.journal.clear()
+    return made
+
+
+@pytest.mark.parametrize("policy", ["drift", "clock", "continuous", "never"])
+def test_the_warm_up_is_trained_whatever_the_policy(policy: str) -> None:
+    made = TriggerHandler(settings(policy=policy))
+    assert drive(made, [health(n, live="") for n in range(1, 5)]) == []
+    (job,) = jobs(drive(made, [health(5, live="")]))
+    assert (job.job_id, job.at_s, job.kind, job.trigger, job.parent) == ("j1", 5_000.0, "warm-up", "warm-up", "")
+    assert (job.horizon, job.since) == ({0: 500}, {})
+    assert job.evidence == {"warm-up": 500.0, "warm-up_threshold": 500.0}
+    assert drive(made, [health(n, live="") for n in range(6, 40)]) == []  # outstanding
+    assert made.journal[0] | {"event": "training-decided", "job": "j1", "trigger": "warm-up"} == made.journal[0]
+    metrics.check(made.figures())
+
+
+def test_a_warm_up_that_made_no_model_is_tried_again() -> None:
+    made = TriggerHandler(settings())
+    drive(made, [health(n, live="") for n in range(1, 6)])
+    drive(made, [version(verdict="refused")])
+    (again,) = jobs(drive(made, [health(n, live="") for n in range(6, 9)]))
+    assert (again.job_id, again.kind, again.horizon, again.since) == ("j2", "warm-up", {0: 800}, {0: 500})
+
+
+@pytest.mark.parametrize(
+    ("trigger", "expected"),
+    [
+        ({"policy": "clock", "clock_events": 1_000}, [(15, "clock"), (25, "clock")]),
+        ({"policy": "continuous"}, [(8, "continuous"), (11, "continuous"), (14, "continuous")]),
+        ({"policy": "drift", "max_staleness_events": 1_200}, [(17, "staleness"), (29, "staleness")]),
+        ({"policy": "continuous", "cool_down_s": 5_000.0}, [(10, "continuous"), (15, "continuous")]),
+        ({"policy": "never"}, []),
+    ],
+)
+def test_policies_that_count(trigger: dict[str, object], expected: list[tuple[int, str]]) -> None:
+    made, found = warm(TriggerHandler(settings(**trigger))), []  # type: ignore[arg-type]
+    for n in range(6, 30):
+        for job in jobs(drive(made, [health(n)])):
+            found.append((n, job.trigger))
+            drive(made, [version(f"v{len(found) + 1}", job.job_id, "refused", "v1")])
+    assert found[: len(expected)] == expected
+    assert bool(found) == bool(expected)
+
+
+def test_a_job_continues_the_one_before() -> None:
+    made = warm(TriggerHandler(settings(policy="continuous", go_live_delay_s=0.0)))
+    (job,) = jobs(drive(made, [health(n) for n in range(6, 9)]))
+    assert (job.parent, job.kind, job.since, job.horizon) == ("v1", "refresh", {0: 500}, {0: 800})
+    drive(made, [version("v2", "j2", parent="v1", live_at_s=20_000.0)])
+    assert jobs(drive(made, [health(n) for n in range(9, 20)])) == []  # not in force before 20,000 s
+    (after,) = jobs(drive(made, [health(20, at_s=20_000.0)]))
+    assert (after.parent, after.job_id, after.since) == ("v2", "j3", {0: 800})
+    assert len({job.seed, after.seed}) == 2
+
+
+def test_a_rise_of_the_models_loss_triggers_once() -> None:
+    made, rng = warm(TriggerHandler(settings())), np.random.default_rng(0)
+    out: list[Output] = []
+    for n in range(6, 90):
+        level = -1.0 if n < 60 else -0.2
+        out += drive(made, [health(n, blocks=[block(level + x) for x in rng.normal(0, 0.5, 20)])])
+    (job,) = jobs(out)
+    assert (job.trigger, job.horizon) == ("population", {0: 6_100})  # forty blocks after the change
+    assert job.evidence["population"] == pytest.approx(job.evidence["loss_after"] - job.evidence["loss_before"])
+    assert job.evidence["loss_before"] == pytest.approx(-1.0, abs=0.1)
+    assert made.figures()["alarms_total", "population", "adwin"] == 1
+    assert [line["event"] for line in made.journal if line["event"] == "population-drift"] == ["population-drift"]
+
+
+def test_losses_of_another_version_and_blocks_without_the_model_are_no_evidence() -> None:
+    made, rng = warm(TriggerHandler(settings())), np.random.default_rng(0)
+    out = drive(made, [health(n, blocks=[block(x) for x in rng.normal(-1, 0.5, 20)]) for n in range(6, 40)])
+    out += drive(made, [health(n, blocks=[block(0.0)] * 20) for n in range(40, 60)])
+    out += drive(made, [health(n, blocks=[block(x) for x in rng.normal(-1, 0.5, 20)]) for n in range(60, 70)])
+    out += drive(made, [health(n, live="v2", blocks=[block(x) for x in rng.normal(1, 0.5, 20)]) for n in range(70, 99)])
+    assert out == []
+
+
+def test_an_improbable_share_of_alarms_triggers() -> None:
+    made = warm(TriggerHandler(settings(alarm_window_events=1_000, alarm_p_value=1e-4)))
+    calm = [alarm(n, n * 1_000.0 - 500.0) for n in range(6, 10)]  # one in a hundred events, where .1 is expected
+    out = drive(made, calm[:1] + [health(n) for n in range(6, 9)])
+    assert out == []
+    (job,) = jobs(drive(made, [*(alarm(900 + k, 8_500.0 + k) for k in range(8)), health(9)]))
+    assert (job.trigger, job.at_s) == ("users", 9_000.0)
+    assert job.evidence["users"] < job.evidence["users_threshold"] == 1e-4
+    drive(made, [version("v2", "j2", "refused", "v1")])
+    assert drive(made, [health(n) for n in range(10, 40)]) == []  # the same alarms do not count again
+
+
+def test_alarms_wait_for_the_health_of_the_model() -> None:
+    records = [health(n) for n in range(6, 13)]
+    many = [alarm(900 + k, 9_500.0 + k) for k in range(9)]
+    found = []
+    for order in ([*many, *records], [*records[:4], *many, *records[4:]]):
+        made = warm(TriggerHandler(settings(alarm_window_events=1_000)))
+        found.append([(job.trigger, job.at_s) for job in jobs(drive(made, order))])
+    assert found == [[("users", 10_000.0)], [("users", 10_000.0)]]
+
+
+def test_what_holds_a_training_back_is_journaled_once() -> None:
+    made = warm(TriggerHandler(settings(alarm_window_events=1_000, min_new_events=1_000)))
+    alarms = [alarm(900 + k, 5_500.0 + k) for k in range(9)]
+    assert drive(made, [*alarms, *(health(n) for n in range(6, 10))]) == []
+    (line,) = [line for line in made.journal if line["event"] == "training-held-back"]
+    assert (line["trigger"], line["because"], line["new_events"]) == ("users", "min_new_events", 100)
+    assert line["users_threshold"] == 1e-4
+    assert "staleness" in line
+
+
+def test_what_is_not_worth_it_yet_is_journaled_now_and_then() -> None:
+    made = warm(TriggerHandler(settings()))
+    drive(made, [health(n) for n in range(6, 15)])
+    lines = [line for line in made.journal if line["event"] == "not-worth-it-yet"]
+    assert [line["new_events"] for line in lines] == [300, 600, 900]
+    assert lines[0] | {"population": 0.0, "users": 1.0, "staleness": 300.0} == lines[0]
+    assert made.figures()["evidence", "staleness"] == 900.0
+
+
+def test_a_job_without_an_outcome_is_given_up() -> None:
+    made = TriggerHandler(settings(policy="continuous", max_staleness_events=1_000))
+    drive(made, [health(n, live="") for n in range(1, 6)])
+    assert jobs(drive(made, [health(n, live="") for n in range(6, 15)])) == []
+    (again,) = jobs(drive(made, [health(15, live="")]))
+    assert (again.job_id, again.at_s) == ("j2", 15_000.0)
+    assert [line["job"] for line in made.journal if line["event"] == "training-given-up"] == ["j1"]
+
+
+# shadows
+
+
+def shadowed(rng: np.random.Generator, gain: float, n: int = 20) -> list[BlockLoss]:
+    return [block(0.5, shadow=float(7.0 - x), shadow_mrr=0.01) for x in rng.normal(gain, 0.3, n)]
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(0.2, "promoted"), (-0.2, "refused"), (0.0, "refused")])
+def test_a_shadow_ends_with_a_ruling(gain: float, verdict: str) -> None:
+    made, rng = warm(TriggerHandler(settings())), np.random.default_rng(1)
+    drive(made, [version("v2", "j2", "undecided", "v1")])
+    out: list[Output] = []
+    for n in range(6, 40):
+        out += drive(made, [health(n, blocks=shadowed(rng, gain), shadow="v2")])
+    (ruled,) = out
+    assert (ruled.topic, ruled.key, ruled.partition) == ("model-versions", b"v2/shadow", 0)
+    ruling = messages.decode_version(ruled.value)
+    assert isinstance(ruling, Ruling)
+    assert (ruling.version, ruling.ruling, ruling.live_at_s) == ("v2", verdict, ruling.at_s)
+    assert ruling.numbers["gain"] == pytest.approx(gain, abs=0.1)
+    assert ruling.numbers["blocks"] <= 400
+    assert ruling.numbers["mrr_change"] == pytest.approx(0.01)
+    assert made.figures()["rulings_total", verdict] == 1
+    ended = [line for line in made.journal if line["event"] == "shadow-ended"]
+    assert [(line["version"], line["ruling"]) for line in ended] == [("v2", verdict)]
+
+
+def test_only_blocks_of_the_candidate_count() -> None:
+    made, rng = warm(TriggerHandler(settings())), np.random.default_rng(1)
+    drive(made, [version("v2", "j2", "undecided", "v1")])
+    others = [health(n, blocks=shadowed(rng, 0.5), shadow="v9") for n in range(6, 40)]
+    assert drive(made, others) == []
+    assert drive(made, [health(n, blocks=[block(0.5)] * 20, shadow="v2") for n in range(40, 70)]) == []
+
+
+# partitions, restarts, rubbish
+
+
+def test_partitions_are_merged_by_event_time() -> None:
+    first = [health(n, 0, at_s=n * 1_000.0) for n in range(1, 9)]
+    second = [health(n, 1, at_s=n * 1_000.0 + 500.0) for n in range(1, 9)]
+    found = []
+    mixed = [record for pair in zip(first, second, strict=True) for record in pair]
+    for order in (mixed, [*first, *second], [*second, *first]):
+        made = TriggerHandler(settings(partitions=2))
+        found.append([(job.at_s, job.horizon) for job in jobs(drive(made, order))])
+    assert found == [[(3_000.0, {0: 300, 1: 200})]] * 3
+
+
+def test_a_silent_partition_is_not_waited_for_for_ever() -> None:
+    made = TriggerHandler(settings(partitions=2))
+    (job,) = jobs(drive(made, [health(n) for n in range(1, 23)]))
+    assert job.horizon == {0: 500}
+    assert jobs(drive(TriggerHandler(settings(partitions=2)), [health(n) for n in range(1, 21)])) == []
+
+
+def story() -> list[Record]:
+    rng = np.random.default_rng(2)
+    out = [health(n, live="") for n in range(1, 6)] + [version()]
+    for n in range(6, 40):
+        level = -1.0 if n < 25 else 0.0
+        out += [alarm(n * 100 + k, n * 1_000.0 - 900 + 7 * k) for k in range(int(rng.integers(0, 3)))]
+        out.append(health(n, blocks=[block(level + x) for x in rng.normal(0, 0.5, 20)]))
+    out.append(version("v2", "j2", "undecided", "v1"))
+    out += [health(n, blocks=shadowed(rng, 0.1), shadow="v2") for n in range(40, 80)]
+    return out
+
+
+@pytest.mark.parametrize("every", [1, 3, 17])
+def test_restarts_change_no_decision(every: int) -> None:
+    given = settings(alarm_window_events=1_000, alarm_p_value=1e-3)
+    records = story()
+    whole = TriggerHandler(given)
+    expected = drive(whole, records)
+    assert len(expected) >= 3
+    made, out, known = TriggerHandler(given), list[Output](), list[Record]()
+    for start in range(0, len(records), every):
+        batch = records[start : start + every]
+        out += drive(made, batch)
+        known += [record for record in batch if record.topic == "model-versions"]
+        kept = list(made.snapshot())
+        assert [(o.topic, o.key, o.partition) for o in kept] in ([("trigger-states", KEY, 0)], [])
+        if kept:
+            saved = kept[0].value
+        made = TriggerHandler(given)
+        made.restore(Record("trigger-states", 0, start, KEY, saved))
+        rulings = [Record("model-versions", 0, 0, o.key, o.value) for o in out if o.topic == "model-versions"]
+        assert drive(made, [*known, *rulings]) == []
+    assert out == expected
+    assert made.figures()["jobs_total", "warm-up"] == whole.figures()["jobs_total", "warm-up"] == 1
+
+
+def test_records_read_again_count_once() -> None:
+    twice = [record for record in story() for _ in range(2)]
+    given = settings(alarm_window_events=1_000, alarm_p_value=1e-3)
+    assert drive(TriggerHandler(given), twice) == drive(TriggerHandler(given), story())
+
+
+def test_its_state_is_small_and_written_only_when_something_came_in() -> None:
+    made, rng = warm(TriggerHandler(settings())), np.random.default_rng(0)
+    for n in range(6, 400):
+        drive(made, [health(n, blocks=[block(x) for x in rng.normal(-1, 0.5, 20)])])
+    (kept,) = made.snapshot()
+    assert kept.value is not None
+    assert len(kept.value) < 40_000
+    assert list(made.snapshot()) == []
+
+
+def test_rubbish_is_refused() -> None:
+    made = TriggerHandler(settings())
+    for topic in (*made.inputs, *made.broadcasts):
+        with pytest.raises(BadRecord):
+            made.on_record(Record(topic, 0, 0, b"x", b"\xff"))
+    with pytest.raises(StateError, match=r"trigger-states\[0\]@3 must be a trigger state"):
+        made.restore(Record("trigger-states", 0, 3, KEY, b"\x93"))
+    assert list(made.snapshot()) == []
+    assert list(made.forget("ann")) == []
