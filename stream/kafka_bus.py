@@ -91,6 +91,7 @@ class KafkaBus:
         self, group: str, inputs: Sequence[str], broadcasts: Sequence[str], *, whole: bool = False
     ) -> KafkaSession:
         """Join `group`; `whole` gives all partitions to one member, and the others stand by."""
+        check_listening(self.kafka)
         return KafkaSession(self, group, inputs, broadcasts, whole=whole)
 
     def read(self, topic: str, spans: Mapping[int, tuple[int, int]] | None = None) -> Iterator[Record]:
@@ -426,6 +427,7 @@ class Admin:
     """What Meander asks a broker about topics and groups, under their names on the broker; see `stream.admin`."""
 
     def __init__(self, kafka: Kafka) -> None:
+        check_listening(kafka)
         with _translated(f"connecting to {kafka.bootstrap}"):
             self._client = KafkaAdminClient(**connection(kafka))
 
@@ -472,13 +474,22 @@ class Admin:
 
 def answers(kafka: Kafka, timeout_ms: int = 1_000) -> bool:
     """Whether a broker answers at `kafka.bootstrap` within `timeout_ms`."""
-    if not any(_listens(server, timeout_ms / 1000) for server in kafka.bootstrap.split(",")):
-        return False  # asked first because the client waits for its whole timeout, and leaks sockets while it does
     try:
+        check_listening(kafka, timeout_ms / 1000)
         KafkaAdminClient(**connection(kafka) | {"bootstrap_timeout_ms": timeout_ms}).close()
-    except KafkaError:
+    except (KafkaError, BrokerError):
         return False
     return True
+
+
+def check_listening(kafka: Kafka, timeout_s: float = BOOTSTRAP_TIMEOUT_MS / 1000) -> None:
+    """Raise a retriable `BrokerError` if nobody accepts connections at `kafka.bootstrap`.
+
+    To be called before a client is made: when it cannot connect it keeps trying, with a thread and sockets that
+    nobody can close.
+    """
+    if not any(_listens(server, timeout_s) for server in kafka.bootstrap.split(",")):
+        raise BrokerError(f"nobody listens at kafka.bootstrap ({kafka.bootstrap}): is the broker up?", retriable=True)
 
 
 def _listens(server: str, timeout_s: float) -> bool:
