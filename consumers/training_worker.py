@@ -4,7 +4,7 @@
 
 reads the plan, trains at low priority, writes the model into PLAN_DIR/made, and tells its progress as JSON lines on
 stdout: `{"step": 3, "steps": 100, "loss": 6.1}`, at last `{"done": …}`. It holds its standard input as a leash: when
-that closes, because the parent has ended in whatever way, it ends at once.
+that closes, because the parent has ended in whatever way, it ends at once. Only what trains imports torch.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
@@ -30,7 +29,9 @@ from stream.errors import MeanderError, TrainingError
 from stream.history import Histories
 from stream.lm import NextItemLM
 from stream.settings import Model, Training
-from stream.training import Progress, fit
+
+if TYPE_CHECKING:
+    from stream.training import Progress
 
 TOLD_EVERY_S = 0.2
 
@@ -91,7 +92,7 @@ class Outcome(msgspec.Struct, frozen=True):
     ended_s: float  # wall time; 0 in replay
 
 
-Train = Callable[[Plan, Progress], Outcome]
+Train = Callable[[Plan, "Progress"], Outcome]
 
 
 def in_process(plan: Plan, progress: Progress) -> Outcome:
@@ -100,10 +101,14 @@ def in_process(plan: Plan, progress: Progress) -> Outcome:
     Raises:
         TrainingError, StoreError: see `stream.training.fit` and `stream.lm.NextItemLM.load`.
     """
+    parent = NextItemLM.load(plan.parent) if plan.parent else None
+    import torch
+
+    from stream.training import fit
+
     began_s, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(plan.training.threads)
     try:
-        parent = NextItemLM.load(plan.parent) if plan.parent else None
         done = fit(
             plan.histories, plan.item_ids, plan.text, plan.model, plan.training,
             seed=plan.seed, parent=parent, progress=progress,

@@ -98,11 +98,11 @@ class TunerHandler:
             return ()
         job = decode(TrainingJob, record.value)
         if any(isinstance(r, ModelVersion) and r.job_id == job.job_id for r in self._records.values()):
-            self.journal.append({"event": "job passed over", "job": job.job_id, "reason": "its version is on record"})
+            self.journal.append({"event": "job-passed-over", "job": job.job_id, "reason": "its version is on record"})
             return ()
         version = self._carried_out(job)
         self._records[version.version] = version
-        return (Output(MODEL_VERSIONS, version.version.encode(), encode(version)),)
+        return (Output(MODEL_VERSIONS, version.version.encode(), encode(version), 0),)
 
     def snapshot(self) -> Iterable[Output]:
         """Nothing: there is no state of its own."""
@@ -124,7 +124,7 @@ class TunerHandler:
 
     def _carried_out(self, job: TrainingJob) -> ModelVersion:
         name = versions.next_name(self._records.values())
-        self.journal.append({"event": "training starts", "job": job.job_id, "version": name, "trigger": job.trigger})
+        self.journal.append({"event": "training-started", "job": job.job_id, "version": name, "trigger": job.trigger})
         self._progress[job.trigger] = 0.0
         try:
             with tempfile.TemporaryDirectory(prefix="meander-training-") as scratch:
@@ -135,7 +135,7 @@ class TunerHandler:
             self._progress.clear()
         self._count(job, trained)
         self.journal.append(
-            {"event": "judged", "version": name, "verdict": trained.verdict.verdict, **trained.verdict.record()}
+            {"event": "version-judged", "version": name, "verdict": trained.verdict.verdict, **trained.verdict.record()}
         )
         return self._record(job, name, trained)
 
@@ -165,7 +165,7 @@ class TunerHandler:
             return Trained(verdict, outcome=outcome)
         published = self._store.publish(plan.made, name)  # 5
         removed = self._store.prune(self._records.values())
-        self.journal.append({"event": "published", "version": name, "path": published.path, "removed": removed})
+        self.journal.append({"event": "version-published", "version": name, "path": published.path, "removed": removed})
         return Trained(verdict, published, outcome, space)
 
     def _parent(self, job: TrainingJob) -> ModelVersion | None:

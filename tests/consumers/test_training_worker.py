@@ -1,0 +1,91 @@
+"""A training in a process of its own: the same model, its progress, its ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from consumers.training_worker import Plan, in_process, in_subprocess
+from stream.errors import TrainingError
+from stream.history import Histories
+from stream.lm import NextItemLM
+from stream.settings import Model, Training
+
+MODEL = Model(dim=8, layers=1, heads=2, context=6, dropout=0.1)
+ROOT = Path(__file__).parents[2]
+
+
+def plan(directory: Path, parent: Path | None = None, people: int = 20, **change: float) -> Plan:
+    items = np.arange(people * 6, dtype=np.int64) % 5
+    histories = Histories(
+        np.arange(people + 1, dtype=np.int64) * 6, items, np.tile(np.arange(6.0), people), np.ones(len(items), bool)
+    )
+    directory.mkdir(exist_ok=True)
+    training = Training(warm_up_epochs=2, epochs=1, batch_size=8).model_copy(update=change)
+    text = np.eye(5, 4, dtype=np.float32)
+    return Plan(directory, histories, [f"i{n}" for n in range(5)], text, MODEL, training, seed=3, parent=parent)
+
+
+def test_a_plan_comes_back(tmp_path: Path) -> None:
+    made = plan(tmp_path, parent=tmp_path / "v1")
+    made.save()
+    again = Plan.load(tmp_path)
+    for name in ("starts", "items", "times_s", "fresh"):
+        np.testing.assert_array_equal(getattr(again.histories, name), getattr(made.histories, name))
+    np.testing.assert_array_equal(again.text, made.text)
+    for name in ("item_ids", "model", "training", "seed", "parent", "made"):
+        assert getattr(again, name) == getattr(made, name)
+
+
+def test_both_ways_make_the_same_model(tmp_path: Path) -> None:
+    here: list[tuple[int, int]] = []
+    there: list[tuple[int, int]] = []
+    one = in_process(plan(tmp_path / "a"), lambda step, steps, loss: here.append((step, steps)))
+    other = in_subprocess(plan(tmp_path / "b"), lambda step, steps, loss: there.append((step, steps)))
+    assert (one.steps, one.examples, one.loss) == (other.steps, other.examples, other.loss)
+    assert one.ended_s == 0.0 < other.ended_s
+    assert here[-1] == there[-1] == (one.steps, one.steps)
+    for name, weight in NextItemLM.load(tmp_path / "a" / "made").weights.items():
+        assert weight.tobytes() == NextItemLM.load(tmp_path / "b" / "made").weights[name].tobytes(), name
+
+
+def test_a_failure_tells_its_last_line(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"training ended without a model: StoreError: .*v1 must hold a next-item"):
+        in_subprocess(plan(tmp_path, parent=tmp_path / "v1"), lambda step, steps, loss: None)
+
+
+def test_a_training_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"must end within training.timeout_s, 0.3 s; it was killed"):
+        in_subprocess(plan(tmp_path, timeout_s=0.3), lambda step, steps, loss: None)
+    assert not psutil.Process().children()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    plan(tmp_path, people=2_000, warm_up_epochs=500, max_steps=1_000_000).save()
+    parent_code = textwrap.dedent(
+        """
+        import subprocess, sys
+        worker = [sys.executable, "-m", "consumers.training_worker", sys.argv[1]]
+        subprocess.Popen(worker, stdin=subprocess.PIPE, start_new_session=True).wait()
+        """
+    )
+    parent = subprocess.Popen([sys.executable, "-c", parent_code, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT)
+    with parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()  # the worker trains
+        [worker] = psutil.Process(parent.pid).children()
+        os.kill(parent.pid, signal.SIGKILL)
+    deadline_s = time.monotonic() + 10
+    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE

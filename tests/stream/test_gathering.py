@@ -1,0 +1,114 @@
+"""What a training may learn from: erasure, event time, horizons, and damage on the topics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from stream.bus import MemoryBus
+from stream.errors import StateError
+from stream.gathering import gather, spans, weight_of
+from stream.messages import ItemVector, TrainingJob, UserState, as_bytes, encode
+from stream.records import Output
+from stream.settings import Settings, load
+
+
+def acted(user: str, item: str, at_s: float, **fields: Any) -> Output:
+    event = {"event_id": f"{user}{item}{at_s}", "user_id": user, "item_id": item, "at": int(at_s * 1000)} | fields
+    return Output("interactions", user.encode(), msgspec.json.encode(event), 0)
+
+
+def state(user: str, since_s: float = 0.0, tail: tuple[tuple[str, float], ...] = (), **fields: Any) -> Output:
+    items, times_s = [item for item, _ in tail], [at_s for _, at_s in tail]
+    drift = fields.get("drift", [])
+    made = UserState(user, 1, since_s, 9.0, "", b"", b"", {}, items, times_s, [], drift, [], 0, "", [])
+    return Output("user-states", user.encode(), encode(made), 0)
+
+
+def item(name: str, *vector: float) -> Output:
+    made = ItemVector(name, as_bytes(np.array(vector, np.float32)), name, name, [], True, 0.0)
+    return Output("item-vectors", name.encode(), encode(made), 0)
+
+
+def job(horizon: int, at_s: float = 100.0, kind: str = "refresh") -> TrainingJob:
+    return TrainingJob("j1", at_s, kind, "clock", {}, {0: horizon}, {}, "v1", 0)
+
+
+def gathered(outputs: list[Output], asked: TrainingJob | None = None, settings: Settings | None = None) -> list[str]:
+    bus = MemoryBus()
+    bus.send(outputs)
+    asked = asked or job(bus.ends("interactions")[0])
+    return [f"{e.user_id} {e.item_id} {e.at_s:g}" for e in gather(bus, settings or Settings(), asked).log]
+
+
+def test_window_and_tails_are_one_log() -> None:
+    tail = (("mug", 1.0), ("cup", 5.0))
+    outputs = [acted("ann", "cup", 5.0, group="b7"), acted("bob", "tin", 3.0), state("ann", tail=tail), state("bob")]
+    assert gathered(outputs) == ["ann mug 1", "bob tin 3", "ann cup 5"]
+
+
+def test_only_people_with_a_live_state_count() -> None:
+    outputs = [acted(user, "mug", 5.0) for user in ("ann", "bob", "eve")]
+    outputs += [state("ann"), state("bob"), Output("user-states", b"bob", None, 0)]
+    assert gathered(outputs) == ["ann mug 5"]
+
+
+def test_what_came_before_an_erasure_is_not_learned() -> None:
+    outputs = [
+        acted("ann", "mug", 5.0),
+        acted("ann", "cup", 8.0),
+        state("ann", tail=(("mug", 5.0),)),
+        state("ann", 8.0),
+    ]
+    assert gathered(outputs) == ["ann cup 8"]
+
+
+def test_nothing_later_than_the_job_is_learned() -> None:
+    outputs = [acted("ann", "mug", 5.0), acted("ann", "cup", 8.0), acted("ann", "tin", 6.0)]
+    outputs += [state("ann", tail=(("lid", 6.5), ("pan", 9.0)))]
+    assert gathered(outputs, job(2, at_s=7.0)) == ["ann mug 5", "ann lid 6.5"]
+
+
+def test_events_without_weight_and_malformed_ones_are_left_out() -> None:
+    outputs = [acted("ann", "mug", 5.0, event="search"), acted("ann", "cup", 6.0, event="view"), state("ann")]
+    outputs += [Output("interactions", b"ann", b"{", 0)]
+    assert gathered(outputs) == ["ann cup 6"]
+    assert weight_of("wishlist", Settings().users) == 1.0
+
+
+def test_repeats_may_be_dropped() -> None:
+    outputs = [acted("ann", "mug", 5.0), acted("ann", "mug", 6.0), state("ann", tail=(("mug", 2.0),))]
+    assert gathered(outputs, settings=load(scoring={"repeats": False})) == ["ann mug 2"]
+
+
+def test_a_warm_up_reads_everything_and_a_refresh_its_window() -> None:
+    assert spans(job(500, kind="warm-up"), window_events=100) == {0: (0, 500)}
+    assert spans(job(500), window_events=100) == {0: (400, 500)}
+    assert spans(TrainingJob("j", 0, "refresh", "", {}, {0: 10, 1: 90, 2: 0}, {}, "", 0), 100) == {
+        0: (0, 10), 1: (56, 90), 2: (0, 0)
+    }  # fmt: skip
+
+
+def test_events_after_an_alarm_are_marked() -> None:
+    bus = MemoryBus()
+    bus.send([acted("ann", "mug", 5.0), acted("ann", "cup", 7.0), state("ann", drift=[12.0, 6.0])])
+    assert [e.drifted for e in gather(bus, Settings(), job(2)).log] == [False, True]
+
+
+def test_vectors_of_items() -> None:
+    bus = MemoryBus()
+    bus.send([item("mug", 1, 2), item("cup", 3, 4), item("cup", 5, 6), item("tin"), item("lid", 7, 8)])
+    bus.send([Output("item-vectors", b"lid", None, 0)])
+    data = gather(bus, Settings(), job(0))
+    assert sorted(data.items) == ["cup", "mug", "tin"]
+    assert data.vectors(["cup", "new", "tin", "mug"]).tolist() == [[5, 6], [0, 0], [0, 0], [1, 2]]
+    assert gather(MemoryBus(), Settings(), job(0)).vectors(["cup"]).tolist() == [[0]]
+
+
+@pytest.mark.parametrize("topic", ["user-states", "item-vectors"])
+def test_damage_on_the_topics_is_named(topic: str) -> None:
+    with pytest.raises(StateError, match=topic):
+        gathered([Output(topic, b"x", b"\x93", 0)])
