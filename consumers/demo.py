@@ -23,6 +23,7 @@ from stream import topics
 from stream.bus import Bus
 from stream.errors import MeanderError, TrainingError
 from stream.events import Interaction, Item
+from stream.messages import ModelVersion
 from stream.settings import Settings
 
 NAP_S = 0.25
@@ -121,18 +122,23 @@ class Script(threading.Thread):
         self._phase("warming up")  # 2
         self._send((), show.before, 0.0)
         self._phase("first training")  # 3
-        began_s = time.monotonic()
-        self._wait(lambda: bool(self.all_of_it.view.board.version) or time.monotonic() - began_s > FIRST_TRAINING_S)
-        if not self.all_of_it.view.board.version and not self.all_of_it.stop.is_set():
-            logs = self.all_of_it.supervisor.directory
-            raise TrainingError(
-                f"the first version must be live within {FIRST_TRAINING_S:.0f} s; see the logs in {logs}"
-            )
+        self._wait_for_first()
         self._phase("the season")  # 4
         self._send((), show.season, show.speed)
         self._phase("finishing")  # 5
         began_s = time.monotonic()
         self._wait(lambda: self._settled() or time.monotonic() - began_s > LAST_TRAINING_S)
+
+    def _wait_for_first(self) -> None:
+        """Wait until a version is published; scorers swap it in with the next event."""
+        sampler, began_s = self.all_of_it.view.sampler, time.monotonic()
+        self._wait(lambda: bool(sampler.versions) or time.monotonic() - began_s > FIRST_TRAINING_S)
+        if sampler.serving is None and not self.all_of_it.stop.is_set():
+            reasons = [str(v.gate.get("reason", v.verdict)) for v in sampler.versions if isinstance(v, ModelVersion)]
+            verdict = f"ended: {', '.join(reasons)}" if reasons else "has not ended"
+            logs = self.all_of_it.supervisor.directory
+            rule = f"the first training must give a version within {FIRST_TRAINING_S:.0f} s"
+            raise TrainingError(f"{rule}, but {verdict}; logs are in {logs}")
 
     def _phase(self, name: str) -> None:
         self.all_of_it.view.phase = name

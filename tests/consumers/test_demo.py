@@ -15,7 +15,7 @@ from consumers.running import Running, fresh
 from stream.bus import MemoryBus
 from stream.errors import BrokerError, SettingsError, TrainingError
 from stream.events import Interaction, Item
-from stream.messages import ItemVector, encode
+from stream.messages import ItemVector, ModelVersion, encode
 from stream.records import Output
 from stream.settings import Settings
 
@@ -46,9 +46,13 @@ def test_warm_ups_end_with_what_comes_before() -> None:
     assert facts(SHOW, settings, 12.34)["wall_seconds"] == 12.3
 
 
+VERSION = ModelVersion("v1", "refused", "", 9.0, 0.0, {0: 9}, "j", "warm-up", {}, "", "", "", 4, 1.0, 9,
+                       {"reason": "failed: disk full"}, 0.0)  # fmt: skip
+
+
 @dataclass
 class Stage:
-    """Stands in for the processes: embeds at once, and is live after the warm-up."""
+    """Stands in for the processes: embeds at once, and has a version after the warm-up."""
 
     bus: MemoryBus = field(default_factory=MemoryBus)
     view: Any = None
@@ -56,9 +60,10 @@ class Stage:
     phases: list[str] = field(default_factory=list)
     supervisor: Any = field(default_factory=lambda: SimpleNamespace(directory=Path("runs/demo")))
     goes_live: bool = True
+    promoted: bool = True
 
     def __post_init__(self) -> None:
-        sampler = SimpleNamespace(outstanding=[])
+        sampler = SimpleNamespace(outstanding=[], versions=[], serving=None)
         self.view = SimpleNamespace(board=Board.of(["interest", "scorer"]), phase="", sampler=sampler)
 
     def play(self, bus: Any, items: Any, interactions: Any, speed: float, stop: threading.Event, lag: Any) -> None:
@@ -68,7 +73,8 @@ class Stage:
             vector = ItemVector(item.item_id, b"", "", "", [], True, 0.0)
             self.bus.send([Output("item-vectors", b"mug", encode(vector))])
         if self.view.phase == "warming up" and self.goes_live:
-            self.view.board.version = "v1"
+            self.view.sampler.versions = [VERSION]
+            self.view.sampler.serving = "v1" if self.promoted else None
 
 
 def played(stage: Stage) -> Script:
@@ -95,7 +101,8 @@ def test_a_first_version_that_does_not_come_is_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "FIRST_TRAINING_S", 0.05)
     error = played(Stage(goes_live=False)).error
     assert isinstance(error, TrainingError)
-    assert "the first version must be live within" in str(error)
+    assert "the first training must give a version within 0 s, but has not ended" in str(error)
+    assert "but ended: failed: disk full; logs" in str(played(Stage(promoted=False)).error)
 
 
 def test_a_signal_ends_every_wait(monkeypatch: pytest.MonkeyPatch) -> None:
