@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from consumers.board import Board, Quality
+from consumers.board import WINDOW_TESTED, Board, Quality
 from consumers.report import TRIGGERS, number
 from consumers.samples import Sampler
 from consumers.tables import listed_table
@@ -21,7 +21,7 @@ from stream.messages import ModelVersion
 BARS = "▁▂▃▄▅▆▇█"
 RATES = (("on arrival", "bright_blue"), ("served", "yellow"), ("popularity", "white"))
 SHOWN_ITEMS = 5
-SHOWN_VERSIONS = 4
+SHOWN_VERSIONS = 3
 
 
 def screen(board: Board, sampler: Sampler, phase: str, elapsed_s: float) -> RenderableType:
@@ -33,8 +33,14 @@ def screen(board: Board, sampler: Sampler, phase: str, elapsed_s: float) -> Rend
     top = Table.grid(expand=True, padding=(0, 1))
     top.add_column(ratio=1)
     top.add_column(ratio=1)
-    top.add_row(Panel(_roles(board), title="consumers"), Panel(_quality(board.quality), title="hit rate at 10"))
-    top.add_row(Panel(_drift(board, sampler), title="drift"), Panel(_models(board, sampler), title="model"))
+    rolling = f"over the last {WINDOW_TESTED:,} tested"
+    top.add_row(
+        Panel(_roles(board), title="consumers", height=8),
+        Panel(_quality(board.quality), title="hit rate at 10", subtitle=rolling, height=8),
+    )
+    top.add_row(
+        Panel(_drift(board, sampler), title="drift", height=9), Panel(_models(board, sampler), title="model", height=9)
+    )
     parts: list[RenderableType] = [title, top]
     if sampler.person is not None:
         parts.append(Panel(_person(sampler), title="one of the users"))
@@ -104,7 +110,10 @@ def _models(board: Board, sampler: Sampler) -> Table:
     table.add_row("live", Text(f"{board.version or 'none yet'}{shadow}", "bold green"))
     if board.training is not None:
         table.add_row("training", TRIGGERS.get(board.training.trigger, board.training.trigger))
-        table.add_row("", ProgressBar(total=1.0, completed=board.training.progress, width=30))
+        progress = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=1.0, completed=board.training.progress, width=30)
+        progress.add_row(bar, f"{board.training.progress:.0%}")
+        table.add_row("", progress)
     elif sampler.outstanding:
         table.add_row("training", "about to begin: " + sampler.outstanding[0].trigger)
     versions = [v for v in sampler.versions if isinstance(v, ModelVersion)]
