@@ -25,7 +25,7 @@ def run(
     *,
     slow: bool = False,
     poll_s: float = 0.5,
-    patience: int = 10,
+    patience_s: float = 60.0,
 ) -> None:
     """Poll, handle, commit; repeat until `stop` is set. Then finish the batch, and return.
 
@@ -41,11 +41,11 @@ def run(
     With `slow`, `on_record` runs in a thread of its own, while this one keeps the membership; `stop` gives it up.
 
     Raises:
-        BrokerError: not retriable, or the one after `patience` retries in a row (about 90 s) without a batch through.
+        BrokerError: not retriable, or retried for `patience_s` without a batch getting through.
         StateError: a changelog record cannot be restored.
     """
     loop = Loop(build, session, bus, watch, stop if slow else None)
-    failures, broken = 0, False
+    failures, broken, since_s = 0, False, 0.0
     while not stop.is_set():
         try:
             if broken:
@@ -55,7 +55,8 @@ def run(
         except Stopped:
             return
         except BrokerError as error:
-            if not error.retriable or failures >= patience:
+            since_s = since_s if failures else watch.now_s()
+            if not error.retriable or watch.now_s() - since_s > patience_s:
                 raise
             pause_s = min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S)
             failures, broken = failures + 1, True
