@@ -6,6 +6,7 @@ events, once the version's event time has come and a canary batch has been score
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from stream.versions import live, shadow
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
+KEPT_USERS = 4_096  # user vectors kept per version, the least recently used goes first
 STARTUP_S = 120.0  # how long a scorer that has just started waits for the model that was live
 
 
@@ -52,6 +54,7 @@ class Slot:
     model: NextItem
     matrix: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (N, d)
     done: int = 0  # vectors changed so far that `matrix` has seen
+    users: OrderedDict[bytes, Floats] = field(default_factory=OrderedDict)  # user vectors (d,) by history
 
     def logits(self, tail: Sequence[int], tail_s: Sequence[float]) -> Floats:
         """Logits (N,) of every item after a history (ordinals, oldest first)."""
@@ -59,8 +62,16 @@ class Slot:
         return out
 
     def user(self, tail: Sequence[int], tail_s: Sequence[float]) -> Floats:
-        """The user vector (d,) of a history."""
-        return self.model.user_vector(self.matrix[np.asarray(tail, np.int64)], np.asarray(tail_s, np.float64))
+        """The user vector (d,) of a history; kept, since a list is made of the history that is tested next."""
+        items, times_s = np.asarray(tail, np.int64), np.asarray(tail_s, np.float64)
+        key = items.tobytes() + times_s.tobytes()
+        vector = self.users.pop(key, None)
+        if vector is None:
+            vector = self.model.user_vector(self.matrix[items], times_s)
+            if len(self.users) >= KEPT_USERS:
+                self.users.popitem(last=False)
+        self.users[key] = vector
+        return vector
 
 
 @dataclass(slots=True)
@@ -174,6 +185,7 @@ class Shelf:
         if have == n and slot.done == vectors.now:
             return
         rows = vectors.rows(n)
+        slot.users.clear()
         if have == 0:
             slot.matrix = slot.model.item_matrix(item_ids, rows)
         else:

@@ -88,6 +88,11 @@ class NextItemLM:
         """Width of item and user vectors, d."""
         return self.shape.dim
 
+    @property
+    def base_dim(self) -> int:
+        """Width b of the text vectors that it was trained with."""
+        return self.shape.base_dim
+
     def item_matrix(self, item_ids: Sequence[str], vectors: Floats) -> Floats:
         """Item vectors (n, d) of `item_ids` with base text vectors (n, b); zeros where an item has none.
 
