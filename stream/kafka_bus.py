@@ -320,6 +320,7 @@ class KafkaSession:
         """Ask the broker something when nothing has come for a while: the client itself waits without a word."""
         now_s = time.monotonic()
         if not heard and now_s - self._heard_s > SILENCE_S:
+            check_listening(self._kafka)
             some = next(iter(self._names))
             self._consumer.end_offsets([TopicPartition(some, 0)], timeout_ms=SILENCE_S * 1000)
             heard = True
@@ -337,6 +338,7 @@ class KafkaSession:
 
     def _assign(self) -> Batch:
         """Go to the committed offsets, rewind the broadcasts, and tell the caller its partitions."""
+        check_listening(self._kafka)  # the calls below would wait half a minute each to find out
         consumer = self._consumer
         self._membership = consumer.group_metadata()
         places = sorted(consumer.assignment())
@@ -615,4 +617,5 @@ def _translated(action: str) -> Iterator[None]:
         raise BrokerError(f"{action}: another process has taken over this one's transactional id") from error
     except KafkaError as error:
         retriable = bool(error.retriable) or isinstance(error, _RETRIABLE)
-        raise BrokerError(f"{action}: {type(error).__name__}: {error}", retriable=retriable) from error
+        said = str(error) if type(error).__name__ in str(error) else f"{type(error).__name__}: {error}"
+        raise BrokerError(f"{action}: {said}", retriable=retriable) from error

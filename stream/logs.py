@@ -9,7 +9,9 @@ from typing import TextIO
 import structlog
 
 # said at WARNING by the Kafka client whenever a broker is away for a moment; the loop says it once, in its own words
-_CHATTY = {"kafka": logging.ERROR, "kafka.net": logging.CRITICAL, "kafka.coordinator": logging.CRITICAL}
+_CHATTY = {"kafka": logging.ERROR} | dict.fromkeys(
+    ("kafka.net", "kafka.cluster", "kafka.coordinator", "kafka.consumer.fetcher"), logging.CRITICAL
+)
 
 
 def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
