@@ -49,7 +49,7 @@ def serve(part: Role, settings: Settings, bus: KafkaBus, stop: threading.Event) 
     """Run a role's loop with its HTTP server until `stop` is set, then leave the group."""
     watch = Watch(part.name)
     with contextlib.ExitStack() as stack:
-        stack.callback(_end_children)
+        stack.callback(_end_children, frozenset(psutil.Process().children()))
         server = stack.enter_context(HttpServer(settings.http, watch.metrics.registry, watch.ready.is_set))
         structlog.get_logger().info("listens", consumer=part.name, address=server.address)
         topics = part.kind.inputs, part.kind.broadcasts
@@ -92,8 +92,8 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _end_children() -> None:
-    """Kill what this process has started and not ended: a training that was given up."""
-    for child in psutil.Process().children(recursive=True):
+def _end_children(others: frozenset[psutil.Process]) -> None:
+    """Kill what this process has started meanwhile and not ended: a training that was given up."""
+    for child in set(psutil.Process().children()) - others:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -105,11 +106,14 @@ def test_killed_at_random_moments_it_loses_nothing_and_repeats_nothing(
 
 
 def test_a_broker_that_is_not_there_ends_the_process_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("consumers.run.START_PATIENCE", 1)
     kafka = Kafka(bootstrap=f"127.0.0.1:{children.free_port()}")
+    other = children.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log")
     assert run_role("interest", Settings(kafka=kafka)) == 1
+    assert other.poll() is None  # it was there before: it is none of the role's
+    children.stop([other])
     line = json.loads(capfd.readouterr().err.splitlines()[-1])
     assert (line["event"], line["consumer"], line["error"]) == ("stops", "interest", "BrokerError")
     assert "nobody listens at kafka.bootstrap (127.0.0.1:" in line["reason"]
