@@ -28,7 +28,7 @@ from stream.settings import Settings
 
 NAP_S = 0.25
 FIRST_TRAINING_S = 240.0  # the longest wait for the first version
-LAST_TRAINING_S = 60.0  # and for what is still being trained at the end
+LAST_TRAINING_S = 90.0  # and for what is still being processed and trained at the end
 FOLLOWERS = ("interest", "scorer")  # whose lag holds the producer back
 
 
@@ -159,7 +159,7 @@ class Script(threading.Thread):
 
     def _settled(self) -> bool:
         view = self.all_of_it.view
-        return self._lag() == 0 and view.board.training is None and not view.sampler.outstanding
+        return self.all_of_it.behind() == 0 and view.board.training is None and not view.sampler.outstanding
 
 
 def demo(

@@ -21,6 +21,7 @@ TRIGGERS = {
     "clock": "by the clock",
     "continuous": "as soon as there was enough new data",
 }
+EPOCH_FROM_S = 1e8  # a larger number of seconds is a time since 1970, not a duration
 SETTLED = {"promoted": "live", "undecided": "shadow", "refused": "refused"}  # verdict → class of its badge
 
 
@@ -48,7 +49,7 @@ def render(result: Mapping[str, Any]) -> str:
     (True, False, True, True)
     """
     marks = _marks(result)
-    points = result.get("curves") or []
+    points = [p for p in result.get("curves") or [] if p.get("hit_rate_10") is not None]
     times_s = result.get("alarm_times") or []
     span = [point["at"] for point in points] + [rfc3339(at_s) for at_s in times_s[:1] + times_s[-1:]]
     return Template(PAGE).substitute(
@@ -102,7 +103,7 @@ def _lead(result: Mapping[str, Any]) -> str:
     parts = [f"{number(result[key])} {noun}" for key, noun in _COUNTS if result.get(key) is not None]
     if result.get("policy"):
         parts.append(f"policy “{result['policy']}”")
-    points = result.get("curves") or []
+    points = [p for p in result.get("curves") or [] if p.get("hit_rate_10") is not None]
     if points:
         parts.append(f"{day(points[0]['at'])[:10]} to {day(points[-1]['at'])[:10]}")
     return escape(" · ".join(parts))
@@ -209,10 +210,20 @@ def _pairs(values: Mapping[str, Any]) -> str:
     """Names and numbers, small."""
     if not values:
         return ""
-    shown = "".join(
-        f"<span>{escape(str(key).replace('_', ' '))} <b>{escape(number(v))}</b></span>" for key, v in values.items()
-    )
+    shown = "".join(f"<span>{escape(name)} <b>{escape(text)}</b></span>" for name, text in map(_pair, values.items()))
     return f'<div class="pairs">{shown}</div>'
+
+
+def _pair(item: tuple[str, Any]) -> tuple[str, str]:
+    """A name and a value for people to read; times since the epoch become dates.
+
+    >>> _pair(("hold_out_from_s", 1314835200.0)), _pair(("new_events", 5000.0)), _pair(("half_life_s", 60.0))
+    (('hold out from', '2011-09-01 00:00'), ('new events', '5,000'), ('half life s', '60'))
+    """
+    name, value = item
+    if name.endswith("_s") and isinstance(value, float | int) and value > EPOCH_FROM_S:
+        return name.removesuffix("_s").replace("_", " "), day(rfc3339(value))
+    return name.replace("_", " "), number(value)
 
 
 def _figures(result: Mapping[str, Any]) -> str:

@@ -17,12 +17,13 @@ from consumers.live import View
 from consumers.roles import NAMES
 from consumers.run import stopped_by_signals
 from consumers.supervisor import Supervisor
-from stream.admin import ensure_topics
+from stream.admin import ensure_topics, topic_states
 from stream.errors import SettingsError
 from stream.kafka_bus import KafkaBus
 from stream.settings import Settings
 
 LOOK_S = 0.5  # between two looks at the processes
+FOLLOWERS = ("interest", "scorer", "trigger")
 INTERRUPTED = 130  # exit code after SIGINT or SIGTERM
 
 
@@ -49,6 +50,11 @@ class Running:
                 return True
             self.stop.wait(LOOK_S)
         return False
+
+    def behind(self) -> int:
+        """Records that interest, scorer and trigger have not committed yet, those in their hands included."""
+        states = topic_states(self.settings.kafka, FOLLOWERS)
+        return sum(state.lag(group) for state in states.values() for group in FOLLOWERS)
 
 
 @contextmanager

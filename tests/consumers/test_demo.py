@@ -66,6 +66,9 @@ class Stage:
         sampler = SimpleNamespace(outstanding=[], versions=[], serving=None)
         self.view = SimpleNamespace(board=Board.of(["interest", "scorer"]), phase="", sampler=sampler)
 
+    def behind(self) -> int:
+        return 0
+
     def play(self, bus: Any, items: Any, interactions: Any, speed: float, stop: threading.Event, lag: Any) -> None:
         self.phases.append(f"{self.view.phase}: {len(items)} items, {len(interactions)} events at {speed:g}")
         assert lag() == 0
