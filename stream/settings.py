@@ -132,14 +132,15 @@ class Training(Section):
 
     window_events: int = Field(20_000, ge=100, description="newest interactions that a refresh sees")
     replay_ratio: float = Field(2.0, ge=0, description="uniform replay from history tails, per new event")
-    warm_up_epochs: int = Field(20, ge=1, description="epochs of the first training")
-    epochs: int = Field(4, ge=1, description="epochs of a refresh")
+    warm_up_epochs: int = Field(12, ge=1, description="epochs of the first training")
+    epochs: int = Field(6, ge=1, description="epochs of a refresh")
     max_steps: int = Field(
-        1_400, ge=1, description="optimiser steps, at most; trainings are capped in steps, not seconds"
+        1_400, ge=1, description="optimiser steps of the first training, at most; capped in steps, not seconds"
     )
+    max_refresh_steps: int = Field(900, ge=1, description="optimiser steps of a refresh, at most")
     batch_size: int = Field(16, ge=1, description="windows of model.context interactions per optimiser step")
-    learning_rate: float = Field(2e-3, gt=0, description="of the first training, at its highest")
-    refresh_learning_rate: float = Field(5e-4, gt=0, description="of a refresh, at its highest")
+    learning_rate: float = Field(8e-3, gt=0, description="of the first training, at its highest")
+    refresh_learning_rate: float = Field(1e-3, gt=0, description="of a refresh, at its highest")
     threads: int = Field(1, ge=1, description="torch threads of a training")
     nice: int = Field(10, ge=0, le=19, description="added to the niceness of the training process")
     device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")

@@ -136,7 +136,7 @@ class _Run:
         epochs = training.epochs if refresh else training.warm_up_epochs
         self.epochs = [self._choose() for _ in range(epochs)]
         per_epoch = [math.ceil(len(np.unique(windows.window[c])) / training.batch_size) for c in self.epochs]
-        self.steps = min(sum(per_epoch), training.max_steps)
+        self.steps = min(sum(per_epoch), training.max_refresh_steps if refresh else training.max_steps)
         rate = training.refresh_learning_rate if refresh else training.learning_rate
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)

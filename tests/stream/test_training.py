@@ -81,6 +81,10 @@ def test_steps_are_capped_and_told() -> None:
     assert told == [(n, 5) for n in range(1, 6)]
 
 
+def test_a_refresh_has_a_cap_of_its_own(walked: Fit) -> None:
+    assert trained(parent=walked.lm, max_steps=1, max_refresh_steps=3).steps == 3
+
+
 def test_a_refresh_learns_the_new_and_keeps_the_old(walked: Fit) -> None:
     old, new = circling(fresh=False), circling(people=12, step=5)
     both = Histories(
@@ -98,7 +102,9 @@ def test_a_refresh_gives_new_items_a_row(walked: Fit) -> None:
     ids, text = [*IDS, "new"], np.vstack([TEXT, np.ones((1, 6), np.float32)])
     histories = circling(people=4)
     histories.items[3] = N
-    done = fit(histories, ids, text, MODEL, TRAINING.model_copy(update={"max_steps": 3}), seed=0, parent=walked.lm)
+    done = fit(
+        histories, ids, text, MODEL, TRAINING.model_copy(update={"max_refresh_steps": 3}), seed=0, parent=walked.lm
+    )
     assert done.lm.item_ids == tuple(ids)
     assert done.lm.weights["id.weight"][N].any()
 
