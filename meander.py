@@ -109,7 +109,9 @@ def replay(
     interactions: Annotated[Path | None, typer.Option(help="An event log, in place of a data set.")] = None,
     items: Annotated[Path | None, typer.Option(help="Items, if they are not in that log.")] = None,
     policy: Policy = None,
-    repeats: Annotated[bool | None, typer.Option(help="May items be recommended that the user already has.")] = None,
+    repeats: Annotated[
+        bool | None, typer.Option(help="May items be recommended that the user already has; else as the log suggests.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all random draws.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many interactions.")] = None,
     recommendations: Annotated[Path | None, typer.Option(help="Write every list here, as JSON lines.")] = None,
@@ -121,7 +123,10 @@ def replay(
     data = _dataset(dataset, path, interactions, items, limit)
     overrides: dict[str, Any] = {"trigger": {"policy": policy}, "scoring": {"repeats": repeats}, "seed": seed}
     settings = settings_.load(config, **_given(overrides))
-    from consumers.playback import play  # after the checks above, as it loads torch
+    from consumers.playback import play, suited  # after the checks above, as it loads torch
+
+    if repeats is None and not settings_.says("scoring", "repeats", config):
+        settings = suited(settings, data.interactions)
 
     result = play(data.name, data.items, data.interactions, settings, recommendations, report)
     if json_file is not None:
@@ -271,11 +276,11 @@ def _produce(data: Dataset, settings: Settings, speed: float) -> None:
     terminal.produce(_bus(settings), data, settings, speed)
 
 
-def _play(bus: Any, items: Any, interactions: Any, speed: float, stop: Any, lag: Any) -> object:
+def _play(bus: Any, items: Any, interactions: Any, speed: float, stop: Any, lag: Any, ahead: int) -> object:
     """Send what the demo plays."""
     from producers.replay import Backpressure, Pace, produce
 
-    return produce(bus, items, interactions, pace=Pace(speed), stop=stop, pressure=Backpressure(lag))
+    return produce(bus, items, interactions, pace=Pace(speed), stop=stop, pressure=Backpressure(lag, ahead))
 
 
 def _print(renderable: Any) -> None:

@@ -40,6 +40,11 @@ class Role:
     lag: int = 0  # records of its inputs
     seen: deque[tuple[float, float]] = field(default_factory=deque)  # wall time and events
 
+    @property
+    def events(self) -> int:
+        """Events since it started."""
+        return int(self.seen[-1][1]) if self.seen else 0
+
     def update(self, now_s: float, figures: Figures) -> None:
         """Take its newest figures; none: it did not answer."""
         self.answers = bool(figures)

@@ -29,11 +29,15 @@ from stream.settings import Settings
 NAP_S = 0.25
 FIRST_TRAINING_S = 240.0  # the longest wait for the first version
 LAST_TRAINING_S = 90.0  # and for what is still being processed and trained at the end
-FOLLOWERS = ("interest", "scorer")  # whose lag holds the producer back
+WARM_UP_AHEAD = 20_000  # interactions that the consumers may be behind, so that they never wait for the producer
+SEASON_AHEAD = 5_000  # the same while the view is watched
 
 
 class Player(Protocol):
-    """Sends a catalogue and interactions; `speed` is that of event time, 0: as fast as it goes."""
+    """Sends a catalogue and interactions; `speed` is that of event time, 0: as fast as it goes.
+
+    It waits while `lag()` is above `ahead`.
+    """
 
     def __call__(
         self,
@@ -43,6 +47,7 @@ class Player(Protocol):
         speed: float,
         stop: threading.Event,
         lag: Callable[[], int],
+        ahead: int,
     ) -> object:
         """Return when all is sent, or soon after `stop` is set."""
         ...
@@ -144,15 +149,17 @@ class Script(threading.Thread):
         self.all_of_it.view.phase = name
 
     def _send(self, items: Iterable[Item], interactions: Iterable[Interaction], speed: float) -> None:
-        self.play(self.all_of_it.bus, items, interactions, speed, self.all_of_it.stop, self._lag)
+        ahead = SEASON_AHEAD if speed else WARM_UP_AHEAD
+        self.play(self.all_of_it.bus, items, interactions, speed, self.all_of_it.stop, self._lag, ahead)
 
     def _wait(self, until: Callable[[], bool]) -> None:
         while not self.all_of_it.stop.is_set() and not until():
             time.sleep(NAP_S)
 
     def _lag(self) -> int:
-        roles = self.all_of_it.view.board.roles
-        return max(roles[name].lag for name in FOLLOWERS)
+        """Interactions that interest or scorer have not seen, as far as the newest figures tell."""
+        interest, scorer = (self.all_of_it.view.board.roles[name] for name in ("interest", "scorer"))
+        return interest.lag + max(interest.events - scorer.events, 0)
 
     def _embedded(self) -> int:
         return sum(self.all_of_it.bus.ends(topics.ITEM_VECTORS).values())

@@ -64,14 +64,20 @@ class Stage:
 
     def __post_init__(self) -> None:
         sampler = SimpleNamespace(outstanding=[], versions=[], serving=None)
-        self.view = SimpleNamespace(board=Board.of(["interest", "scorer"]), phase="", sampler=sampler)
+        board = Board.of(["interest", "scorer"])
+        board.update(0.0, {"interest": {("events_total",): 1_000.0, ("lag_records", "interactions", "0"): 30.0},
+                           "scorer": {("events_total",): 900.0}})  # fmt: skip
+        self.view = SimpleNamespace(board=board, phase="", sampler=sampler)
 
     def behind(self) -> int:
         return 0
 
-    def play(self, bus: Any, items: Any, interactions: Any, speed: float, stop: threading.Event, lag: Any) -> None:
+    def play(
+        self, bus: Any, items: Any, interactions: Any, speed: float, stop: threading.Event, lag: Any, ahead: int
+    ) -> None:
         self.phases.append(f"{self.view.phase}: {len(items)} items, {len(interactions)} events at {speed:g}")
-        assert lag() == 0
+        assert lag() == 30 + (1_000 - 900)
+        assert ahead == (5_000 if speed else 20_000)
         for item in items:
             vector = ItemVector(item.item_id, b"", "", "", [], True, 0.0)
             self.bus.send([Output("item-vectors", b"mug", encode(vector))])
