@@ -139,7 +139,7 @@ class Training(Section):
     )
     max_refresh_steps: int = Field(900, ge=1, description="optimiser steps of a refresh, at most")
     batch_size: int = Field(16, ge=1, description="windows of model.context interactions per optimiser step")
-    learning_rate: float = Field(8e-3, gt=0, description="of the first training, at its highest")
+    learning_rate: float = Field(4e-3, gt=0, description="of the first training, at its highest")
     refresh_learning_rate: float = Field(1e-3, gt=0, description="of a refresh, at its highest")
     threads: int = Field(1, ge=1, description="torch threads of a training")
     nice: int = Field(10, ge=0, le=19, description="added to the niceness of the training process")
