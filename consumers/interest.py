@@ -154,7 +154,7 @@ class InterestHandler:
         self._counts["unvectored_total"] += place is None and weight > 0
         event = profile.Event(said.event_id, said.item_id, at_s, weight, record.offset)
         found = profile.fold(state, event, place, stage.rules)
-        state.fresh.append(Fresh(said.event_id, said.item_id, at_s, weight, said.event))
+        state.fresh.append(Fresh(said.event_id, said.item_id, at_s, weight, said.event, record.offset))
         return [*out, self._alarm(state, found, event, stage, record)] if found else out
 
     def _text(self, record: Record) -> Iterable[Output]:

@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from consumers.replay import replay
+from consumers.replay import has_repeats, replay
 from consumers.report import number, write_report
 from stream.errors import LogError
 from stream.events import Interaction, Item
@@ -47,6 +47,12 @@ def play(
         write_report(result, report)
         console.print(f"report: {report.resolve()}", soft_wrap=True)
     return result
+
+
+def suited(settings: Settings, interactions: Iterable[Interaction]) -> Settings:
+    """Settings with `scoring.repeats` as the log suggests."""
+    scoring = settings.scoring.model_copy(update={"repeats": has_repeats(interactions)})
+    return settings.model_copy(update={"scoring": scoring})
 
 
 def rolling(figures: dict[str, Any]) -> str:

@@ -7,6 +7,8 @@ version goes live after `trigger.go_live_delay_s` of event time.
 
 from __future__ import annotations
 
+import resource
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -17,7 +19,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-import psutil
 
 from consumers.encoder import EncoderHandler
 from consumers.interest import InterestHandler
@@ -28,6 +29,7 @@ from consumers.training_worker import in_process
 from consumers.trigger import TriggerHandler
 from consumers.tuner import TunerHandler
 from stream import events, messages, topics
+from stream.blend import FEATURES
 from stream.bus import MemoryBus
 from stream.errors import LogError
 from stream.events import Interaction, Item, Recommendation
@@ -41,6 +43,8 @@ from stream.text import TextEncoder
 
 CURVE_EVENTS = 5_000  # tested events per point of the curves
 TIDY_BLOCKS = 2_000  # blocks between two compactions of the bus
+DELAY_S = 600.0  # event time from a decision to its version going live, where the settings name none
+FEW_REPEATS = 0.01  # share of repeated interactions below which a log is taken to have none
 
 Progress = Callable[[int, int, dict[str, Any]], None]  # events done, events in all, figures so far
 
@@ -74,15 +78,19 @@ class Replay:
 
     def __post_init__(self) -> None:
         self.bus = MemoryBus(partitions=1, max_poll_records=self.settings.kafka.max_poll_records)
+        self.encoder = self.encoder or TextEncoder.load(self.settings.model)
+        self.stages = [Stage(name, handler, self.bus) for name, handler in self.handlers()]
+
+    def handlers(self) -> list[tuple[str, Handler]]:
+        """Fresh handlers of all five consumers, upstream first."""
         encoder = self.encoder or TextEncoder.load(self.settings.model)
-        handlers: list[tuple[str, Handler]] = [
+        return [
             ("encoder", EncoderHandler(self.settings, encoder)),
             ("interest", InterestHandler(self.settings, self._space)),
             ("scorer", ScorerHandler(self.settings, self._model, self._space)),
             ("trigger", TriggerHandler(self.settings)),
             ("tuner", TunerHandler(self.settings, self.bus, self.store, in_process)),
         ]
-        self.stages = [Stage(name, handler, self.bus) for name, handler in handlers]
 
     def feed(self, outputs: Sequence[Output]) -> None:
         """Append records to the bus and run the chain until it is quiet."""
@@ -165,6 +173,22 @@ def warm_up(interactions: Iterable[Interaction], repeats: bool, share: float = 0
     return n, int(n * share) if repeats else firsts[int(len(firsts) * share)]
 
 
+def has_repeats(interactions: Iterable[Interaction], share: float = 0.2) -> bool:
+    """Whether people come back to the same items, judged by the first `share` of a log.
+
+    In a shop they do; nobody rates a film twice. It says whether to recommend what a user already has.
+    """
+    n = sum(1 for _ in interactions)
+    seen: set[tuple[str, str]] = set()
+    looked = 0
+    for event in interactions:
+        if looked >= max(int(n * share), 1):
+            break
+        looked += 1
+        seen.add((event.user_id, event.item_id))
+    return looked - len(seen) >= FEW_REPEATS * max(looked, 1)
+
+
 def replay(
     name: str,
     items: Iterable[Item],
@@ -183,7 +207,7 @@ def replay(
         name: of the data set, for the result.
         items: the catalogue; goes first.
         interactions: in order of arrival; iterated twice.
-        settings: warm-up lengths and the store's path in them are replaced.
+        settings: warm-up lengths and the store's path in them are replaced, and a delay of 0 by `DELAY_S`.
         store_path: where versions are kept; a temporary directory if None.
         recommendations: gets every list as a JSON line, if given.
         encoder: the text encoder; the one that the settings name if None.
@@ -217,7 +241,9 @@ def replay(
 def _adapted(settings: Settings, before: int, store: Path) -> Settings:
     return settings.model_copy(
         update={
-            "trigger": settings.trigger.model_copy(update={"warm_up_events": before}),
+            "trigger": settings.trigger.model_copy(
+                update={"warm_up_events": before, "go_live_delay_s": settings.trigger.go_live_delay_s or DELAY_S}
+            ),
             "scoring": settings.scoring.model_copy(update={"warm_up_events": before}),
             "store": settings.store.model_copy(update={"path": str(store)}),
         }
@@ -270,21 +296,13 @@ def _result(name: str, run: Replay, events_in_all: int, before: int, wall_s: flo
         "versions_published": sum(v.verdict == "promoted" for v in versions),
         "training_seconds": round(sum(v.seconds for v in versions), 2),
         "swaps": dict(scorer.shelf.swaps),
-        "blend_weights": {
-            feature: round(float(w), 3) for feature, w in zip(_features(), part.blend.weights, strict=True)
-        },
+        "blend_weights": {feature: round(float(w), 3) for feature, w in zip(FEATURES, part.blend.weights, strict=True)},
         "wall_seconds": round(wall_s, 2),
         "events_per_second": round(events_in_all / wall_s, 1),
         "peak_rss_mb": round(_peak_rss_mb(), 1),
         "curves": list(curves(run.health)),
         "alarm_times": [alarm.at_s for alarm in run.alarms],
     }
-
-
-def _features() -> tuple[str, ...]:
-    from stream.blend import FEATURES
-
-    return FEATURES
 
 
 def curves(health: Sequence[ModelHealth], every: int = CURVE_EVENTS) -> Iterator[dict[str, float | str]]:
@@ -329,12 +347,5 @@ def _training(version: ModelVersion, jobs: dict[str, TrainingJob]) -> dict[str, 
 
 
 def _peak_rss_mb() -> float:
-    memory = psutil.Process().memory_info()
-    peak = getattr(memory, "peak_wset", 0)  # Windows
-    if peak:
-        return float(peak) / 2**20
-    import resource
-    import sys
-
     scale = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kibibytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale

@@ -212,13 +212,13 @@ class ScorerHandler:
         else:
             person.profile = profile
         person.seq = state.seq
-        part.through = max(part.through, state.through)
         part.dirty.add(state.user_id)
         if state.fresh and part.events > self.config.warm_up_events:
             yield self._recommend(record.partition, part, state, person)
 
     def _on_event(self, number: int, part: Part, person: Person, state: UserState, fresh: Fresh) -> Iterator[Output]:
         part.clock_s = max(part.clock_s, fresh.at_s)
+        part.through = max(part.through, fresh.offset)
         self._close_until(part, part.clock_s)
         if person.open is not None and person.open.block != state.block:
             self._close(part, state.user_id, person)
@@ -239,7 +239,7 @@ class ScorerHandler:
             opened.items.append(item)
         part.events += 1
         if part.events % self.config.health_events == 0:
-            yield self._health(number, part, state)
+            yield self._health(number, part)
 
     def _test_event(self, part: Part, state: UserState, person: Person, opened: Open, item: int) -> None:
         test = self._prepare(part, state, person, opened)
@@ -395,12 +395,12 @@ class ScorerHandler:
         )
         return Output(topics.RECOMMENDATIONS, state.user_id.encode(), events.encode(message), number)
 
-    def _health(self, number: int, part: Part, state: UserState) -> Output:
+    def _health(self, number: int, part: Part) -> Output:
         live = self.shelf.live
         health = ModelHealth(
             partition=number,
             at_s=part.clock_s,
-            through=state.through,
+            through=part.through,
             events=part.events,
             users=len(part.people),
             tested=part.arrival.tested,

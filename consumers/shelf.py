@@ -129,6 +129,7 @@ class Shelf:
     futures: dict[str, Future[NextItem]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)  # version → why
     live: Slot | None = None
+    shadow_name: str = ""  # the candidate in shadow, "" while there is none
     swaps: dict[str, int] = field(default_factory=lambda: {"swapped": 0, "refused": 0})
     journal: list[dict[str, object]] = field(default_factory=list)
     _look: bool = False  # something changed since the last advance
@@ -139,8 +140,8 @@ class Shelf:
         self.records[key] = record
         self._look = True
         if isinstance(record, ModelVersion) and record.verdict != "refused" and record.version not in self.futures:
-            wanted = {record.version}
-            if self._target(float("inf")) in wanted or self.shadow_name in wanted:
+            coming = shadow(self._usable())
+            if record.version in (self._target(float("inf")), coming and coming.version):
                 self._start(record)
 
     def advance(self, now_s: float) -> bool:
@@ -149,13 +150,15 @@ class Shelf:
             return False
         self._look = False
         self._next_s = min((r.live_at_s for r in self.records.values() if r.live_at_s > now_s), default=float("inf"))
+        candidate = shadow(self._usable(), now_s)
+        self.shadow_name = candidate.version if candidate else ""
         target = self._target(now_s)
         if target is None or (self.live is not None and self.live.version.version == target):
             self._tidy()
             return False
         slot = self._load(target, wait=self.live is None)
         if slot is None:
-            self._look = target not in self.refused  # still loading: look again at the next event
+            self._look = True  # still loading, or refused: look again at the next event
             return False
         before = self.live.version.version if self.live else ""
         self.live = slot
@@ -163,12 +166,6 @@ class Shelf:
         self.journal.append({"event": "swapped", "version": target, "before": before, "path": slot.version.path})
         self._tidy()
         return True
-
-    @property
-    def shadow_name(self) -> str:
-        """The candidate in shadow, "" while there is none."""
-        found = shadow(self.records.values())
-        return found.version if found and found.version not in self.refused else ""
 
     def companion(self, role: str) -> Slot | None:
         """The live version's "parent", the "reference" (first version), or the "shadow" candidate, if loaded."""
@@ -194,9 +191,11 @@ class Shelf:
             slot.matrix[stale] = slot.model.item_matrix([item_ids[i] for i in stale], rows[stale])
         slot.done = vectors.now
 
+    def _usable(self) -> list[ModelVersion | Ruling]:
+        return [r for r in self.records.values() if r.version not in self.refused]
+
     def _target(self, now_s: float) -> str | None:
-        usable = [r for r in self.records.values() if r.version not in self.refused]
-        found = live(usable, now_s)
+        found = live(self._usable(), now_s)
         return found.version if found else None
 
     def _reference(self) -> str:

@@ -26,6 +26,7 @@ class Fresh(Struct, frozen=True, array_like=True):
     at_s: float
     weight: float  # of its event type, see settings
     event: str
+    offset: int = -1  # of the interaction
 
 
 class UserState(Struct, array_like=True, tag="u1"):

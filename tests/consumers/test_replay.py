@@ -1,0 +1,172 @@
+"""The whole chain on the MemoryBus: deterministic, and the same however it is batched and interrupted."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.loop import Stage
+from consumers.replay import Replay, _adapted, has_repeats, replay, warm_up
+from producers.synthetic import Plan, World
+from stream import events, messages, topics
+from stream.errors import LogError
+from stream.events import Interaction, Item
+from stream.records import Output
+from stream.settings import Settings, load
+from stream.store import ModelStore
+from stream.text import TextEncoder
+
+EVENTS, BEFORE = 900, 300
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[list[Item], list[Interaction]]:
+    made = World(Plan(users=30, items=60, events=EVENTS, days=60, swaps=0.5, seed=3))
+    return list(made.items), list(made.interactions())
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    return TextEncoder.tiny()
+
+
+def settings(**changes: Any) -> Settings:
+    base: dict[str, Any] = {
+        "users": {"tail": 20},
+        "model": {"dim": 16, "layers": 1, "heads": 2, "context": 20},
+        "training": {"window_events": 400, "warm_up_epochs": 1, "epochs": 1, "max_steps": 15, "batch_size": 16},
+        "trigger": {"policy": "clock", "clock_events": 300, "min_new_events": 100, "go_live_delay_s": 20 * 86_400.0},
+        "gate": {"bootstrap": 100},
+        "scoring": {"health_events": 50},
+    }
+    for section, values in changes.items():
+        base[section] = {**base.get(section, {}), **values} if isinstance(values, dict) else values
+    return load(**base)
+
+
+def played(world: Any, encoder: TextEncoder, **changes: Any) -> tuple[dict[str, Any], bytes]:
+    lists = io.BytesIO()
+    items, interactions = world
+    result = replay("made", items, interactions, settings(**changes), recommendations=lists, encoder=encoder)
+    return result, lists.getvalue()
+
+
+def test_the_same_log_gives_the_same_bytes(world: Any, encoder: TextEncoder) -> None:
+    one, lists = played(world, encoder, trigger={"go_live_delay_s": 600.0})
+    two, again = played(world, encoder, trigger={"go_live_delay_s": 600.0})
+    assert lists == again
+    assert lists.count(b"\n") == one["recommendations"] > 300
+    timed = {"wall_seconds", "events_per_second", "peak_rss_mb", "training_seconds", "trainings"}
+    assert {k: v for k, v in one.items() if k not in timed} == {k: v for k, v in two.items() if k not in timed}
+
+
+def test_what_a_replay_tells(world: Any, encoder: TextEncoder) -> None:
+    result, lists = played(world, encoder, trigger={"go_live_delay_s": 600.0})
+    assert result["events"] == EVENTS
+    assert result["warm_up_events"] == EVENTS // 5
+    assert result["tested"] == EVENTS - EVENTS // 5
+    assert result["parked"] == 0
+    first, *others = result["trainings"]
+    assert (first["trigger"], first["verdict"], first["version"]) == ("warm-up", "promoted", "v1")
+    assert others
+    assert {t["trigger"] for t in others} == {"clock"}
+    assert all("gain" in t["gate"] and "reason" in t["gate"] for t in others)
+    assert 0 < result["popularity_hit_rate_10"] < result["hit_rate_10"] < result["hit_rate_20"] < 1
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    last = [events.decode(events.Recommendation, line) for line in lists.splitlines()][-1]
+    assert last.model_version.startswith("v")
+    assert last.horizon < last.at
+
+
+def test_policy_never_trains_once(world: Any, encoder: TextEncoder) -> None:
+    result, _ = played(world, encoder, trigger={"policy": "never"})
+    assert [t["trigger"] for t in result["trainings"]] == ["warm-up"]
+
+
+def fed(world: Any, encoder: TextEncoder, tmp_path: Path, size: int, restart_every: int = 0) -> Replay:
+    """The log in batches of `size`, not block by block; with handlers made anew from their changelogs now and then."""
+    items, interactions = world
+    chosen = _adapted(settings(), BEFORE, tmp_path)
+    run = Replay(chosen, ModelStore(chosen.store), None, encoder)
+    run.bus.max_poll_records = size
+    run.feed([Output(topics.ITEMS, item.item_id.encode(), events.encode(item)) for item in items])
+    records = [Output(topics.INTERACTIONS, e.user_id.encode(), events.encode(e)) for e in interactions]
+    for number, begin in enumerate(range(0, len(records), size)):
+        if restart_every and number % restart_every == restart_every - 1:
+            handlers = run.handlers()
+            run.stages = [Stage(name, handler, run.bus) for name, handler in handlers]
+        run.feed(records[begin : begin + size])
+    return run
+
+
+def outcome(run: Replay) -> dict[str, Any]:
+    """Everything that must not depend on batches or restarts."""
+    lists: dict[tuple[str, str], Any] = {}
+    for record in run.bus.read(topics.RECOMMENDATIONS):
+        made = events.decode(events.Recommendation, record.value)
+        lists[made.user_id, made.at] = [(i.item_id, i.score) for i in made.items]  # the one that stands
+    states = {}
+    for record in run.bus.read(topics.USER_STATES):
+        state = messages.decode(messages.UserState, record.value)
+        state.fresh = []
+        states[state.user_id] = messages.encode(state)
+    versions = [messages.decode_version(r.value) for r in run.bus.read(topics.MODEL_VERSIONS)]
+    return {
+        "lists": lists,
+        "states": states,
+        "alarms": [r.value for r in run.bus.read(topics.DRIFT_ALARMS)],
+        "health": [r.value for r in run.bus.read(topics.MODEL_HEALTH)],
+        "jobs": [r.value for r in run.bus.read(topics.TRAINING_JOBS)],
+        "versions": [(v.version, getattr(v, "checksum", ""), getattr(v, "verdict", "")) for v in versions],
+    }
+
+
+@pytest.fixture(scope="module")
+def one_by_one(world: Any, encoder: TextEncoder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return outcome(fed(world, encoder, tmp_path_factory.mktemp("store"), 1))
+
+
+def same(one: dict[str, Any], two: dict[str, Any], keys: Sequence[str] = ()) -> None:
+    for key in keys or one:
+        assert one[key] == two[key], key
+
+
+@pytest.mark.parametrize("size", [7, 500])
+def test_batches_change_nothing(
+    size: int, world: Any, encoder: TextEncoder, one_by_one: dict[str, Any], tmp_path: Path
+) -> None:
+    same(one_by_one, outcome(fed(world, encoder, tmp_path, size)))
+
+
+def test_restarts_change_nothing(world: Any, encoder: TextEncoder, one_by_one: dict[str, Any], tmp_path: Path) -> None:
+    same(one_by_one, outcome(fed(world, encoder, tmp_path, 37, restart_every=5)))
+
+
+def test_an_erased_person_leaves_no_trace(world: Any, encoder: TextEncoder, tmp_path: Path) -> None:
+    run = fed(world, encoder, tmp_path, 500)
+    someone = world[1][-1].user_id
+    erasure = events.Erasure(user_id=someone, at=world[1][-1].at)
+    run.feed([Output(topics.ERASURES, someone.encode(), events.encode(erasure))])
+    newest: dict[tuple[str, bytes | None], bytes | None] = {}
+    for topic in (topics.USER_STATES, topics.SCORER_STATES, topics.RECOMMENDATIONS):
+        newest |= {(topic, r.key): r.value for r in run.bus.read(topic)}
+    of_them = [v for (_, key), v in newest.items() if key in (someone.encode(), b"u/" + someone.encode())]
+    assert of_them == [None, None, None]
+
+
+def test_warm_up_counts_what_counts() -> None:
+    def bought(user: str, *items: str) -> list[Interaction]:
+        return [Interaction(event_id=f"{user}{n}", user_id=user, item_id=i, at=n) for n, i in enumerate(items)]
+
+    log = bought("ann", "a", "a", "a", "b", "c", "d", "e")  # first interactions at 0, 3, 4, 5, 6
+    assert warm_up(log, repeats=True, share=0.5) == (7, 3)
+    assert warm_up(log, repeats=False, share=0.5) == (7, 4)
+    with pytest.raises(LogError, match="interactions must hold at least one record, got none"):
+        warm_up([], repeats=True)
+    assert has_repeats(log, share=1.0)
+    assert not has_repeats(log[2:], share=1.0)
