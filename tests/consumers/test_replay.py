@@ -37,7 +37,7 @@ def encoder() -> TextEncoder:
 
 def settings(**changes: Any) -> Settings:
     base: dict[str, Any] = {
-        "users": {"tail": 20},
+        "users": {"tail": 200},  # whole histories: what a training reads is then what there was at its horizon
         "model": {"dim": 16, "layers": 1, "heads": 2, "context": 20},
         "training": {"window_events": 400, "warm_up_epochs": 1, "epochs": 1, "max_steps": 15, "batch_size": 16},
         "trigger": {"policy": "clock", "clock_events": 300, "min_new_events": 100, "go_live_delay_s": 20 * 86_400.0},
