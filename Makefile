@@ -15,12 +15,12 @@ TEST_ENV := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MPLB
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo replay test lint format docs clean distclean
+.PHONY: help install demo replay test lint format bench-floors docs clean distclean
 
 help:  ## list the targets
 	@echo "Meander, a streaming recommender that follows its users as their interests drift"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12 chooses the interpreter of the first installation; 3.11 or newer is needed."
 
@@ -43,6 +43,9 @@ lint: $(VENV)/.installed-dev  ## ruff and mypy alone
 format: $(VENV)/.installed-dev  ## let ruff put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-floors: $(VENV)/.installed  ## hit rates of whole replays against their floors, as JSON; DATA=DIR adds ml-100k there (half an hour)
+	$(BIN)/python benchmarks/floors.py $(if $(DATA),--ml-100k $(DATA)) $(ARGS)
 
 docs: $(VENV)/.installed  ## write docs/topics.md and docs/settings.md anew from the code
 	$(BIN)/python docs/generate.py
