@@ -1,8 +1,8 @@
 """The demo: a whole shop's year through the topics, with a live view and a report.
 
-1. The catalogue is sent, and embedded. 2. What comes before the season is sent as fast as the consumers follow, and
-learned. 3. The first training runs, and its version goes live. 4. The season is played at the pace of event time, many
-times faster. 5. What is still being trained is waited for, with a limit. 6. The report is written.
+1. The catalogue is sent, and is embedded while what comes before the season is sent, as fast as the consumers follow.
+2. When all is embedded, the last of it is sent, and the first training runs. 3. The season is played at the pace of
+event time, many times faster. 4. The training that runs then is waited for, with a limit. 5. The report is written.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from rich.console import Console
 
 from consumers.report import write_report
 from consumers.running import INTERRUPTED, Running, running
+from consumers.samples import Sampler
 from consumers.summary import summarise
 from stream import topics
 from stream.bus import Bus
-from stream.errors import MeanderError, TrainingError
+from stream.errors import TrainingError
 from stream.events import Interaction, Item
 from stream.messages import ModelVersion
 from stream.settings import Settings
 
 NAP_S = 0.25
-FIRST_TRAINING_S = 240.0  # the longest wait for the first version
-LAST_TRAINING_S = 90.0  # and for what is still being processed and trained at the end
+FIRST_TRAINING_S = 600.0  # the longest wait for the first version
+LAST_TRAINING_S = 60.0  # and for what is still being processed and trained at the end
 WARM_UP_AHEAD = 20_000  # interactions that the consumers may be behind, so that they never wait for the producer
 SEASON_AHEAD = 5_000  # the same while the view is watched
 
@@ -97,13 +98,13 @@ def tuned(settings: Settings, before: int) -> Settings:
 
 @dataclass(slots=True)
 class Script(threading.Thread):
-    """Steps 1 to 5, in a thread beside the one that shows the view; `error` is what ended it, if anything did."""
+    """Steps 1 to 4, in a thread beside the one that shows the view; `error` is what ended it, if anything did."""
 
     show: Show
     play: Player
     all_of_it: Running
     over: threading.Event = field(default_factory=threading.Event)
-    error: MeanderError | None = None
+    error: BaseException | None = None
 
     def __post_init__(self) -> None:
         threading.Thread.__init__(self, name="script", daemon=True)
@@ -114,25 +115,29 @@ class Script(threading.Thread):
         """Play it all."""
         try:
             self._play()
-        except MeanderError as error:
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that shows the view
             self.error = error
         finally:
             self.over.set()
 
     def _play(self) -> None:
         show = self.show
-        self._phase("embedding the catalogue")  # 1
-        self._send(show.items, (), 0.0)
+        bulk = len(show.before) - self._held_back()
+        self._phase("embedding the catalogue, warming up")  # 1
+        self._send(show.items, show.before[:bulk], 0.0)
         self._wait(lambda: self._embedded() >= len(show.items))
-        self._phase("warming up")  # 2
-        self._send((), show.before, 0.0)
-        self._phase("first training")  # 3
+        self._phase("first training")  # 2
+        self._send((), show.before[bulk:], 0.0)
         self._wait_for_first()
-        self._phase("the season")  # 4
+        self._phase("the season")  # 3
         self._send((), show.season, show.speed)
-        self._phase("finishing")  # 5
-        began_s = time.monotonic()
-        self._wait(lambda: self._settled() or time.monotonic() - began_s > LAST_TRAINING_S)
+        self._phase("finishing")  # 4
+        self._settle()
+
+    def _held_back(self) -> int:
+        """Interactions without which the trigger does not begin, as its first job wants the whole catalogue."""
+        settings = self.all_of_it.settings
+        return min(2 * settings.kafka.partitions * settings.scoring.health_events, len(self.show.before))
 
     def _wait_for_first(self) -> None:
         """Wait until a version is published; scorers swap it in with the next event."""
@@ -164,9 +169,15 @@ class Script(threading.Thread):
     def _embedded(self) -> int:
         return sum(self.all_of_it.bus.ends(topics.ITEM_VECTORS).values())
 
-    def _settled(self) -> bool:
-        view = self.all_of_it.view
-        return self.all_of_it.behind() == 0 and view.board.training is None and not view.sampler.outstanding
+    def _settle(self) -> None:
+        """Wait until everything sent is committed, and until the training that runs then has ended."""
+        deadline_s = time.monotonic() + LAST_TRAINING_S
+        self._wait(lambda: self.all_of_it.behind() == 0 or time.monotonic() > deadline_s)
+        now = Sampler(self.all_of_it.bus)
+        now.refresh()
+        runs = {job.job_id for job in now.outstanding[:1]}
+        watched = self.all_of_it.view.sampler
+        self._wait(lambda: runs <= watched.answered or time.monotonic() > deadline_s)
 
 
 def demo(
@@ -189,7 +200,7 @@ def demo(
             raise script.error
         if not finished:
             return INTERRUPTED
-        result = summarise(all_of_it.bus, facts(show, all_of_it.settings, time.monotonic() - began_s))  # 6
+        result = summarise(all_of_it.bus, facts(show, all_of_it.settings, time.monotonic() - began_s))  # 5
     path = directory / "report.html"
     write_report(result, path)
     console.print(f"report: {path.resolve()}", soft_wrap=True)

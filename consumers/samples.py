@@ -40,10 +40,14 @@ class Sampler:
     _titles: dict[str, str] = field(default_factory=dict)
 
     @property
+    def answered(self) -> set[str]:
+        """Ids of the jobs that a version answers."""
+        return {v.job_id for v in self.versions if isinstance(v, ModelVersion)}
+
+    @property
     def outstanding(self) -> list[TrainingJob]:
         """Jobs that no version answers yet, oldest first."""
-        answered = {v.job_id for v in self.versions if isinstance(v, ModelVersion)}
-        return [job for job in self.jobs.values() if job.job_id not in answered]
+        return [job for job in self.jobs.values() if job.job_id not in self.answered]
 
     @property
     def serving(self) -> ModelVersion | None:

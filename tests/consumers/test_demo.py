@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from consumers.running import Running, fresh
 from stream.bus import MemoryBus
 from stream.errors import BrokerError, SettingsError, TrainingError
 from stream.events import Interaction, Item
-from stream.messages import ItemVector, ModelVersion, encode
+from stream.messages import ItemVector, ModelVersion, TrainingJob, encode
 from stream.records import Output
 from stream.settings import Settings
 
@@ -24,7 +25,7 @@ def events(*at_s: float) -> list[Interaction]:
     return [Interaction(event_id=f"e{n}", user_id="ann", item_id="mug", at=at * 1000) for n, at in enumerate(at_s)]
 
 
-SHOW = Show("shop", [Item(item_id="mug")], events(1, 2), events(10, 310), season_s=150.0)
+SHOW = Show("shop", [Item(item_id="mug")], events(*range(450)), events(1_000, 1_300), season_s=150.0)
 
 
 def test_splits_where_the_season_begins() -> None:
@@ -35,7 +36,7 @@ def test_splits_where_the_season_begins() -> None:
 
 
 def test_the_season_takes_the_time_it_is_given() -> None:
-    assert SHOW.speed == (310 - 10) / 150
+    assert SHOW.speed == 300 / 150
     assert Show("shop", [], [], []).speed == 0.0
 
 
@@ -59,11 +60,12 @@ class Stage:
     stop: threading.Event = field(default_factory=threading.Event)
     phases: list[str] = field(default_factory=list)
     supervisor: Any = field(default_factory=lambda: SimpleNamespace(directory=Path("runs/demo")))
+    settings: Settings = field(default_factory=Settings)
     goes_live: bool = True
     promoted: bool = True
 
     def __post_init__(self) -> None:
-        sampler = SimpleNamespace(outstanding=[], versions=[], serving=None)
+        sampler = SimpleNamespace(answered={"j1"}, versions=[], serving=None)
         board = Board.of(["interest", "scorer"])
         board.update(0.0, {"interest": {("events_total",): 1_000.0, ("lag_records", "interactions", "0"): 30.0},
                            "scorer": {("events_total",): 900.0}})  # fmt: skip
@@ -81,7 +83,7 @@ class Stage:
         for item in items:
             vector = ItemVector(item.item_id, b"", "", "", [], True, 0.0)
             self.bus.send([Output("item-vectors", b"mug", encode(vector))])
-        if self.view.phase == "warming up" and self.goes_live:
+        if self.view.phase == "first training" and self.goes_live:
             self.view.sampler.versions = [VERSION]
             self.view.sampler.serving = "v1" if self.promoted else None
 
@@ -98,11 +100,26 @@ def test_the_script_goes_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage()
     assert played(stage).error is None
     assert stage.phases == [
-        "embedding the catalogue: 1 items, 0 events at 0",
-        "warming up: 0 items, 2 events at 0",
+        "embedding the catalogue, warming up: 1 items, 50 events at 0",
+        "first training: 0 items, 400 events at 0",  # two model-health records of 200
         "the season: 0 items, 2 events at 2",
     ]
     assert stage.view.phase == "finishing"
+
+
+@pytest.mark.parametrize(("answered", "least_s", "most_s"), [({"j1"}, 0.0, 0.25), (set(), 0.3, 2.0)])
+def test_the_end_waits_for_the_training_that_runs_but_not_for_the_next(
+    answered: set[str], least_s: float, most_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NAP_S", 0.01)
+    monkeypatch.setattr(module, "LAST_TRAINING_S", 0.3)
+    stage = Stage()
+    jobs = [TrainingJob(name, 9.0, "refresh", "users", {}, {0: 9}, {0: 4}, "v1", 3) for name in ("j1", "j2")]
+    stage.bus.send([Output("training-jobs", job.job_id.encode(), encode(job)) for job in jobs])
+    stage.view.sampler.answered = answered
+    began_s = time.monotonic()
+    assert played(stage).error is None
+    assert least_s <= time.monotonic() - began_s <= most_s
 
 
 def test_a_first_version_that_does_not_come_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
