@@ -21,6 +21,7 @@ TRIGGERS = {
     "clock": "by the clock",
     "continuous": "as soon as there was enough new data",
 }
+PAIRS = 4  # numbers shown beside a reason
 EPOCH_FROM_S = 1e8  # a larger number of seconds is a time since 1970, not a duration
 SETTLED = {"promoted": "live", "undecided": "shadow", "refused": "refused"}  # verdict → class of its badge
 
@@ -150,9 +151,11 @@ def _marks(result: Mapping[str, Any]) -> list[charts.Mark]:
     """Where versions went live, and where a candidate did not."""
     marks = []
     for row in result.get("trainings") or []:
-        live = row.get("verdict") == "promoted"
-        at = rfc3339(row["live_at_s"]) if live and row.get("live_at_s") else row["at"]
-        marks.append(charts.Mark(at, str(row.get("version", "")), live))
+        live, version = row.get("verdict") == "promoted", str(row.get("version", ""))
+        if not live:
+            marks.append(charts.Mark(row["at"], version, live))
+        elif row.get("live_at_s"):  # promoted, and the log did not end before it could serve
+            marks.append(charts.Mark(rfc3339(row["live_at_s"]), version, live))
     return marks
 
 
@@ -181,11 +184,12 @@ def _training(row: Mapping[str, Any]) -> str:
     verdict = str(row.get("verdict", ""))
     gate = dict(row.get("gate") or {})
     reason = str(gate.pop("reason", ""))
+    live = {"live_from_s": row["live_at_s"]} if verdict == "promoted" and row.get("live_at_s") else {}
     why = TRIGGERS.get(str(row.get("trigger")), str(row.get("trigger")))
     cells = [
         f"<td>{escape(day(row.get('at')))}",
         f"<td>{escape(why)}{_pairs(row.get('evidence') or {})}",
-        f"<td>{escape(str(row.get('version', '')))}",
+        f"<td>{escape(str(row.get('version', '')))}{_pairs(live)}",
         f'<td><span class="badge {SETTLED.get(verdict, "refused")}">{escape(verdict)}</span>',
         f"<td>{escape(reason)}{_pairs(gate)}",
         *(f"<td class=n>{escape(number(row.get(key)))}" for key in ("examples", "steps")),
@@ -207,11 +211,14 @@ def _rulings(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    """Names and numbers, small."""
+    """Names and numbers, small; those after the first few fold away."""
     if not values:
         return ""
-    shown = "".join(f"<span>{escape(name)} <b>{escape(text)}</b></span>" for name, text in map(_pair, values.items()))
-    return f'<div class="pairs">{shown}</div>'
+    shown = [f"<span>{escape(name)} <b>{escape(text)}</b></span>" for name, text in map(_pair, values.items())]
+    few = f'<div class="pairs">{"".join(shown[:PAIRS])}</div>'
+    if len(shown) <= PAIRS:
+        return few
+    return f'{few}<details><summary>more</summary><div class="pairs">{"".join(shown[PAIRS:])}</div></details>'
 
 
 def _pair(item: tuple[str, Any]) -> tuple[str, str]:

@@ -55,6 +55,8 @@ td:first-child { white-space: nowrap; }
 .rise { color: var(--rise); } .fall { color: var(--fall); }
 .arrival-ink, .served-ink, .popularity-ink, .rise, .fall { font-weight: 600; }
 details summary { cursor: pointer; color: var(--muted); }
+td details summary { font-size: 12.5px; }
+td details[open] summary { color: var(--grid); }
 details table { max-width: 460px; margin-top: 8px; }
 </style>
 <main>

@@ -63,13 +63,18 @@ class Curve:
         return _rates(self.totals, dict.fromkeys(COUNTERS, 0.0))
 
 
-def training_row(version: ModelVersion, job: TrainingJob | None = None) -> dict[str, Any]:
-    """A training and its verdict, as `replay --json` lists it."""
+def training_row(
+    version: ModelVersion, job: TrainingJob | None = None, served_s: float | None = None
+) -> dict[str, Any]:
+    """A training and its verdict, as `replay --json` lists it; `served_s` is when it was first seen to serve.
+
+    `live_at_s` is the event time from which it served, 0 if it never did.
+    """
     return {
         "version": version.version,
         "at": rfc3339(version.at_s),
         "at_s": version.at_s,
-        "live_at_s": version.live_at_s,
+        "live_at_s": version.live_at_s if served_s is None else served_s,
         "kind": job.kind if job else "",
         "trigger": version.trigger,
         "evidence": dict(version.evidence),
@@ -101,8 +106,10 @@ def summarise(bus: Bus, facts: Mapping[str, Any], every: int = WINDOW_EVENTS) ->
     """
     curve = Curve(every)
     health = [decode(ModelHealth, r.value) for r in bus.read(topics.MODEL_HEALTH) if r.value]
+    served_s: dict[str, float] = {}  # version → event time at which it is first seen to serve
     for record in sorted(health, key=lambda h: h.at_s):
         curve.add(record)
+        served_s.setdefault(record.version, record.at_s)
     raised = [decode(DriftAlarm, r.value) for r in bus.read(topics.DRIFT_ALARMS) if r.value]
     alarms = {(alarm.user_id, alarm.offset): alarm for alarm in raised}  # an alarm may lie there twice
     issued = [decode(TrainingJob, r.value) for r in bus.read(topics.TRAINING_JOBS) if r.value]
@@ -120,7 +127,7 @@ def summarise(bus: Bus, facts: Mapping[str, Any], every: int = WINDOW_EVENTS) ->
         "alarms": {"user": len(alarms), "population": population},
         "alarm_times": sorted(alarm.at_s for alarm in alarms.values()),
         "segments": risen_and_fallen(alarms.values()),
-        "trainings": [training_row(v, jobs.get(v.job_id)) for v in versions],
+        "trainings": [training_row(v, jobs.get(v.job_id), served_s.get(v.version)) for v in versions],
         "rulings": [msgspec.structs.asdict(r) for r in rulings],
         "versions_published": sum(v.verdict == "promoted" for v in versions),
         "training_seconds": round(sum(v.seconds for v in versions), 3),

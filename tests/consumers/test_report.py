@@ -69,6 +69,21 @@ def test_is_whole_without_a_network_and_runs_no_script() -> None:
     assert "link" not in page.tags
 
 
+def test_a_version_is_marked_where_it_began_to_serve_if_it_ever_did() -> None:
+    row = RESULT["trainings"][0]
+    served = render({**RESULT, "trainings": [{**row, "live_at_s": 1314921600.0}]})
+    assert "live from" in served
+    assert ">v2</text>" in served
+    assert ">v2</text>" not in render({**RESULT, "trainings": [{**row, "live_at_s": 0.0}]})
+
+
+def test_many_numbers_fold_away() -> None:
+    row = {**RESULT["trainings"][0], "gate": {f"number_{n}": float(n) for n in range(9)}}
+    page = Page(render({**RESULT, "trainings": [row]}))
+    assert page.tags.count("details") == 2  # these and all figures
+    assert "number 8" in page.words
+
+
 def test_texts_of_the_data_are_escaped() -> None:
     assert "<script>" not in render({**RESULT, "dataset": "<script>", "policy": "<script>"})
 

@@ -89,6 +89,10 @@ def test_sums_up_the_topics_of_a_run() -> None:
     assert result["hit_rate_10"] == 100 / 1_000
     assert result["alarms"] == {"user": 2, "population": 0}
     assert result["alarm_times"] == [5.0, 7.0]
+    assert result["trainings"][0]["live_at_s"] == 160.0  # as no record says that it serves
+    served = ModelHealth(0, 30.0, 900, 900, 3, 0, 0, 0.0, 0, 0, 0, "v2", "", [], 0)
+    bus.send([Output("model-health", b"x", encode(served), 0)])
+    assert summarise(bus, {})["trainings"][0]["live_at_s"] == 30.0
     assert [t["version"] for t in result["trainings"]] == ["v2"]
     assert result["rulings"][0]["ruling"] == "promoted"
     assert result["dataset"] == "shop"
