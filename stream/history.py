@@ -22,7 +22,7 @@ class LoggedEvent:
 
 
 def merged(events: Iterable[LoggedEvent], *, repeats: bool = True) -> list[LoggedEvent]:
-    """Events in order of time, each (user, item, time) once; without `repeats`, each (user, item) once.
+    """Events in order of time, each (user, item, second) once; without `repeats`, each (user, item) once.
 
     Of equal times the order they came in stands. What is met first stays: put the richer source in front.
 
@@ -31,9 +31,9 @@ def merged(events: Iterable[LoggedEvent], *, repeats: bool = True) -> list[Logge
     >>> [e.at_s for e in log], len(merged(log, repeats=False))
     ([0.0, 60.0], 1)
     """
-    once: dict[tuple[str, str, float], LoggedEvent] = {}
+    once: dict[tuple[str, str, int], LoggedEvent] = {}
     for event in events:
-        once.setdefault((event.user_id, event.item_id, event.at_s), event)
+        once.setdefault((event.user_id, event.item_id, int(event.at_s)), event)
     ordered = sorted(once.values(), key=lambda e: e.at_s)
     if repeats:
         return ordered

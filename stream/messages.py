@@ -6,6 +6,7 @@ change of format is refused instead of misread. Vectors are little-endian float3
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -45,13 +46,18 @@ class UserState(Struct, array_like=True, tag="u1"):
     fast: bytes  # float32 (64,)
     mass: dict[str, float]  # decayed mass of the top segments, as of last_s
     tail_items: list[str]  # oldest first, at most `users.tail`
-    tail_s: list[float]  # event times of tail_items
+    tail_gaps_s: list[int]  # their event times in whole seconds: the first since 1970, others since the one before
     detector: list[float]  # river detectors as numbers, see stream.drift
     drift: list[float]  # [events left in the reaction phase, at_s of the alarm]; empty: no drift
     recent: list[bytes]  # hashes of recent event ids, against duplicates
     through: int  # offset of the newest interaction folded
     block: str
     fresh: list[Fresh]
+
+    @property
+    def tail_s(self) -> list[float]:
+        """Event times of the tail, oldest first, in whole seconds since the epoch."""
+        return [float(at_s) for at_s in accumulate(self.tail_gaps_s)]
 
 
 class ItemVector(Struct, frozen=True, array_like=True, tag="i1"):

@@ -72,8 +72,7 @@ def newcomer(user_id: str, at_s: float) -> UserState:
 
 
 def pack(state: UserState) -> bytes:
-    """The state as its record; whole numbers go as such, which makes the tail of whole seconds 200 bytes smaller."""
-    state.tail_s = [_short(at_s) for at_s in state.tail_s]
+    """The state as its record; whole numbers go as such, which makes it smaller."""
     state.detector = [_short(number) for number in state.detector]
     state.drift = [_short(number) for number in state.drift]
     state.since_s, state.last_s = _short(state.since_s), _short(state.last_s)
@@ -121,8 +120,11 @@ def fold(state: UserState, event: Event, place: Place | None, rules: Rules) -> F
     counts = event.weight > 0 and (rules.repeats or event.item_id not in state.tail_items)
     if counts:
         state.tail_items.append(event.item_id)
-        state.tail_s.append(event.at_s)
-        del state.tail_items[: -rules.tail], state.tail_s[: -rules.tail]
+        state.tail_gaps_s.append(int(event.at_s) - sum(state.tail_gaps_s))
+        surplus = len(state.tail_items) - rules.tail
+        if surplus > 0:
+            state.tail_gaps_s[surplus] += sum(state.tail_gaps_s[:surplus])
+            del state.tail_items[:surplus], state.tail_gaps_s[:surplus]
     if not counts or place is None:
         age(state, event.at_s, rules)
         return None
@@ -155,9 +157,10 @@ def rebuild(state: UserState, find: Find, rules: Rules) -> None:
     last_s = state.last_s
     state.space, state.slow, state.fast = rules.space.name, EMPTY, EMPTY
     state.mass, state.detector, state.drift = {}, [], []
-    if state.tail_s:
-        state.last_s = state.tail_s[0]
-    for item_id, at_s in zip(state.tail_items, state.tail_s, strict=True):
+    times_s = state.tail_s
+    if times_s:
+        state.last_s = times_s[0]
+    for item_id, at_s in zip(state.tail_items, times_s, strict=True):
         place = find(item_id)
         if place is not None:
             _interest(state, place, at_s, 1.0, rules)

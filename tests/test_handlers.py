@@ -89,7 +89,7 @@ def state(i: int, user: str, item: str) -> bytes:
     fresh = [Fresh(f"e{i}", item, 60.0 * i, 1.0, "view")]
     return messages.encode(
         UserState(
-            user, i + 1, 0.0, 60.0 * i, "", empty, empty, {}, [item], [60.0 * i], [], [], [], i, f"@{60.0 * i}", fresh
+            user, i + 1, 0.0, 60.0 * i, "", empty, empty, {}, [item], [60 * i], [], [], [], i, f"@{60.0 * i}", fresh
         )
     )
 

@@ -122,7 +122,7 @@ def test_models_are_listed_and_rolled_back(call: Call, bus: MemoryBus) -> None:
 
 def test_a_user_in_words(call: Call, bus: MemoryBus) -> None:
     zero = as_bytes(np.zeros(64, np.float32))
-    state = UserState("ann", 1, 0.0, 0.0, "s", zero, zero, {"Toys": 1.0}, ["mug"], [0.0], [], [], [], 0, "b", [])
+    state = UserState("ann", 1, 0.0, 0.0, "s", zero, zero, {"Toys": 1.0}, ["mug"], [0], [], [], [], 0, "b", [])
     bus.send([Output("user-states", b"ann", encode(state))])
     assert "ann: 1 interaction from 1970-01-01 to 1970-01-01. Interests: Toys 100%." in call("user", "ann").output
     assert isinstance(call("user", "bob").exception, MeanderError)

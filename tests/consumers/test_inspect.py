@@ -29,7 +29,7 @@ from stream.records import Output
 DAY_S = 86_400.0
 ZERO = as_bytes(np.zeros(64, np.float32))
 STATE = UserState("ann", 52, 0.0, 9 * DAY_S, "s", ZERO, ZERO, {"Toys": 1.0, "Garden": 3.0}, ["mug", "cup"],
-                  [8 * DAY_S, 9 * DAY_S], [], [12.0, 7 * DAY_S], [], 3, "b", [])  # fmt: skip
+                  [8 * 86_400, 86_400], [], [12.0, 7 * DAY_S], [], 3, "b", [])  # fmt: skip
 LIST = Recommendation(
     user_id="ann", at="1970-01-10T00:00:00Z", model_version="v2", answers="e1", horizon="1970-01-09T00:00:00Z",
     items=[Recommended(item_id="pot", score=2.0, reasons={"bought together": 1.5, "interests": 0.4},

@@ -35,7 +35,7 @@ def version(name: str, job: str) -> ModelVersion:
 
 
 def state(user: str, seq: int) -> UserState:
-    return UserState(user, seq, 0.0, 60.0, "s", ZERO, ZERO, {"Toys": 1.0}, ["mug"], [60.0], [], [], [], 3, "b", [])
+    return UserState(user, seq, 0.0, 60.0, "s", ZERO, ZERO, {"Toys": 1.0}, ["mug"], [60], [], [], [], 3, "b", [])
 
 
 def filled() -> MemoryBus:

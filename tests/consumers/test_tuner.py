@@ -42,7 +42,8 @@ def walks(bus: MemoryBus, start: int, stop: int) -> None:
     for n, user in enumerate(PEOPLE):
         tail = [ITEMS[(n + step) % 12] for step in range(stop)]
         times_s = [step * 60 + n / 1000 for step in range(stop)]
-        state = UserState(user, stop, 0.0, times_s[-1], "", b"", b"", {}, tail, times_s, [], [], [], 0, "", [])
+        gaps_s = [60 * (step > 0) for step in range(stop)]
+        state = UserState(user, stop, 0.0, times_s[-1], "", b"", b"", {}, tail, gaps_s, [], [], [], 0, "", [])
         outputs.append(Output("user-states", user.encode(), encode(state), 0))
     bus.send(outputs)
 

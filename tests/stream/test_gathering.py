@@ -24,7 +24,8 @@ def acted(user: str, item: str, at_s: float, **fields: Any) -> Output:
 def state(user: str, since_s: float = 0.0, tail: tuple[tuple[str, float], ...] = (), **fields: Any) -> Output:
     items, times_s = [item for item, _ in tail], [at_s for _, at_s in tail]
     drift = fields.get("drift", [])
-    made = UserState(user, 1, since_s, 9.0, "", b"", b"", {}, items, times_s, [], drift, [], 0, "", [])
+    gaps_s = [int(at_s - before) for before, at_s in zip([0.0, *times_s], times_s, strict=False)]
+    made = UserState(user, 1, since_s, 9.0, "", b"", b"", {}, items, gaps_s, [], drift, [], 0, "", [])
     return Output("user-states", user.encode(), encode(made), 0)
 
 

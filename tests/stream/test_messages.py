@@ -37,7 +37,7 @@ def user_state(tail: int = 2, fresh: int = 1) -> UserState:
         fast=V64,
         mass={"garden lantern": 1.5},
         tail_items=[f"item{i:04d}" for i in range(tail)],
-        tail_s=[60.0 * i for i in range(tail)],
+        tail_gaps_s=[1_314_864_000] + [90_007] * (tail - 1) if tail else [],
         detector=[0.5] * 12,
         drift=[],
         recent=[b"12345678"] * min(tail, 8),
@@ -107,10 +107,10 @@ def test_model_versions_holds_two_kinds() -> None:
 
 
 def test_what_a_tail_costs() -> None:
-    # per interaction: an id of 8 bytes with its length (9), and a time of 8 bytes with its type (9)
+    # per interaction: an id of 8 bytes with its length (9), and the seconds since the one before with their type (5)
     sizes = [len(messages.encode(user_state(tail=tail, fresh=0))) for tail in (20, 50)]
-    assert sizes[1] - sizes[0] == 30 * (9 + 9)
-    assert sizes[1] <= 1_700
+    assert sizes[1] - sizes[0] == 30 * (9 + 5)
+    assert sizes[1] <= 1_536
 
 
 def test_vectors_are_little_endian_float32() -> None:

@@ -179,7 +179,7 @@ def test_a_full_state_is_small(shop: Shop) -> None:
     names = [f"{n:08d}" for n in range(200)]
     for n, name in enumerate(names):
         place = places.find(shop.ids[n % 60])
-        profile.fold(state, Event(f"{n}", name, 1.3e9 + n * 3_600.0, 1.0, 400_000 + n), place, given)
+        profile.fold(state, Event(f"{n}", name, 1.3e9 + n * 90_000.123, 1.0, 400_000 + n), place, given)
     state.mass = {f"Christmas Tree {i}": 123.456 for i in range(profile.SEGMENTS)}
     assert len(state.tail_items) == 50
     assert len(state.detector) == 8
