@@ -202,18 +202,19 @@ class ScorerHandler:
             return
         state = messages.decode(UserState, record.value)
         person = part.people.setdefault(state.user_id, Person())
-        if person.seq and state.seq - len(state.fresh) > person.seq:
-            part.untested += state.seq - len(state.fresh) - person.seq
-        for fresh in state.fresh:
+        missed = state.seq - len(state.fresh) - person.seq if person.seq else 0
+        part.untested += max(missed, 0)
+        new = state.fresh[-missed:] if missed < 0 else state.fresh  # a repeated record, or a part of one
+        for fresh in new:
             yield from self._on_event(record.partition, part, person, state, fresh)
         profile = _profile(state)
         if person.open is not None:
             person.open.profile = profile
         else:
             person.profile = profile
-        person.seq = state.seq
+        person.seq = max(person.seq, state.seq)
         part.dirty.add(state.user_id)
-        if state.fresh and part.events > self.config.warm_up_events:
+        if new and part.events > self.config.warm_up_events:
             yield self._recommend(record.partition, part, state, person)
 
     def _on_event(self, number: int, part: Part, person: Person, state: UserState, fresh: Fresh) -> Iterator[Output]:

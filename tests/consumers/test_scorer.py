@@ -276,6 +276,16 @@ def test_missed_records_are_counted() -> None:
     assert drive.scorer.figures()["untested_total",] == 4
 
 
+def test_a_record_that_comes_again_changes_nothing() -> None:
+    once, twice = Driver(handler()), Driver(handler())
+    for user, at_s, items in random_log(20):
+        once.buy(user, at_s, *items)
+        twice.buy(user, at_s, *items)
+        twice.seq[user] -= len(items)
+        assert lists(twice.buy(user, at_s, *items)) == []
+    assert state_of(once.scorer) == state_of(twice.scorer)
+
+
 def test_health_comes_every_so_many_events() -> None:
     drive = Driver(handler(health_events=10))
     for user, at_s, items in random_log(40):
