@@ -203,7 +203,7 @@ def demo(
         result = summarise(all_of_it.bus, facts(show, all_of_it.settings, time.monotonic() - began_s))  # 5
     path = directory / "report.html"
     write_report(result, path)
-    console.print(f"report: {path.resolve()}", soft_wrap=True)
+    console.print(f"report: {path.resolve()}", soft_wrap=True, highlight=False)
     return 0
 
 

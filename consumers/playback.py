@@ -45,7 +45,7 @@ def play(
         console.print(line, highlight=False)
     if report is not None:
         write_report(result, report)
-        console.print(f"report: {report.resolve()}", soft_wrap=True)
+        console.print(f"report: {report.resolve()}", soft_wrap=True, highlight=False)
     return result
 
 

@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from consumers.inspect import Person, alarm_sentence, describe, titles
+from consumers.inspect import Person, alarm_sentence, describe
 from stream import topics
 from stream.bus import Bus
 from stream.errors import BrokerError
 from stream.events import Recommendation
 from stream.events import decode as decode_outside
-from stream.messages import DriftAlarm, ModelVersion, Ruling, TrainingJob, UserState, decode, decode_version
+from stream.messages import DriftAlarm, ItemVector, ModelVersion, Ruling, TrainingJob, UserState, decode, decode_version
 from stream.records import Record
 from stream.versions import live
 
@@ -64,8 +64,10 @@ class Sampler:
             for record in self._newest(topics.DRIFT_ALARMS, 1):
                 alarm = decode(DriftAlarm, record.value)
                 self.alarm = f"{alarm.user_id}: {alarm_sentence(alarm)}"
-            if not self._titles:
-                self._titles = titles(self.bus)
+            for record in self._new(topics.ITEM_VECTORS):
+                if record.value is not None:
+                    item = decode(ItemVector, record.value)
+                    self._titles[item.item_id] = item.title or item.item_id
             self.person = self._pick() or self.person
 
     def _pick(self) -> Person | None:

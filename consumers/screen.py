@@ -134,5 +134,5 @@ def _person(sampler: Sampler) -> RenderableType:
     both.add_column(ratio=2)
     both.add_column(ratio=3)
     both.add_row(Text("bought last", "bold"), Text(f"recommended, {person.made}", "bold"))
-    both.add_row(history, listed_table(person.listed[:SHOWN_ITEMS], ""))
+    both.add_row(history, listed_table(person.listed[:SHOWN_ITEMS], "", wrap=False))
     return Group(Text(person.sentence, "dim"), both)

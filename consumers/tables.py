@@ -26,9 +26,11 @@ def person_table(person: Person) -> Group:
     )  # fmt: skip
 
 
-def listed_table(listed: Sequence[Listed], title: str) -> Table:
-    """Recommended items with their reasons."""
+def listed_table(listed: Sequence[Listed], title: str, *, wrap: bool = True) -> Table:
+    """Recommended items with their reasons; without `wrap` each on one line, cut off where it must be."""
     table = Table("", "item", "why", title=escape(title), title_justify="left", box=None, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = not wrap
     for rank, item in enumerate(listed, start=1):
         table.add_row(str(rank), escape(item.title), Text(item.why, style="dim"))
     return table
