@@ -25,6 +25,7 @@ from consumers.interest import InterestHandler
 from consumers.loop import Stage
 from consumers.scorer import ScorerHandler
 from consumers.shelf import NextItem
+from consumers.summary import Curve, risen_and_fallen, training_row
 from consumers.training_worker import in_process
 from consumers.trigger import TriggerHandler
 from consumers.tuner import TunerHandler
@@ -41,7 +42,6 @@ from stream.space import Space
 from stream.store import ModelStore
 from stream.text import TextEncoder
 
-CURVE_EVENTS = 5_000  # tested events per point of the curves
 TIDY_BLOCKS = 2_000  # blocks between two compactions of the bus
 DELAY_S = 600.0  # event time from a decision to its version going live, where the settings name none
 FEW_REPEATS = 0.01  # share of repeated interactions below which a log is taken to have none
@@ -271,7 +271,11 @@ def _result(name: str, run: Replay, events_in_all: int, before: int, wall_s: flo
         raise TypeError("the stage 'scorer' must hold a ScorerHandler")
     part = scorer.parts[0]
     versions = [v for v in run.versions if isinstance(v, ModelVersion)]
-    trainings = [_training(v, run.jobs) for v in versions]
+    curve, served_s = Curve(), dict[str, float]()
+    for record in run.health:
+        curve.add(record)
+        served_s.setdefault(record.version, record.at_s)
+    trainings = [training_row(v, run.jobs.get(v.job_id), served_s.get(v.version, 0.0)) for v in versions]
     arrival = part.arrival.rates()
     return {
         "dataset": name,
@@ -300,49 +304,9 @@ def _result(name: str, run: Replay, events_in_all: int, before: int, wall_s: flo
         "wall_seconds": round(wall_s, 2),
         "events_per_second": round(events_in_all / wall_s, 1),
         "peak_rss_mb": round(_peak_rss_mb(), 1),
-        "curves": list(curves(run.health)),
+        "curves": curve.points,
+        "segments": risen_and_fallen(run.alarms),
         "alarm_times": [alarm.at_s for alarm in run.alarms],
-    }
-
-
-def curves(health: Sequence[ModelHealth], every: int = CURVE_EVENTS) -> Iterator[dict[str, float | str]]:
-    """Hit rates per `every` tested events, from cumulative counters of one partition."""
-    last: ModelHealth | None = None
-    for record in health:
-        if last is None:
-            last = record
-        tested = record.tested - last.tested
-        if tested < every:
-            continue
-        served = max(record.served_tested - last.served_tested, 1)
-        yield {
-            "at_s": record.at_s,
-            "at": events.rfc3339(record.at_s),
-            "events": record.events,
-            "hit_rate_10": round((record.hits - last.hits) / tested, 5),
-            "served_hit_rate_10": round((record.served_hits - last.served_hits) / served, 5),
-            "popularity_hit_rate_10": round((record.popularity_hits - last.popularity_hits) / tested, 5),
-            "version": record.version,
-        }
-        last = record
-
-
-def _training(version: ModelVersion, jobs: dict[str, TrainingJob]) -> dict[str, Any]:
-    job = jobs.get(version.job_id)
-    return {
-        "version": version.version,
-        "at": events.rfc3339(version.at_s),
-        "at_s": version.at_s,
-        "live_at_s": version.live_at_s,
-        "kind": job.kind if job else "",
-        "trigger": version.trigger,
-        "evidence": version.evidence,
-        "steps": version.steps,
-        "seconds": round(version.seconds, 2),
-        "examples": version.examples,
-        "verdict": version.verdict,
-        "gate": version.gate,
-        "parent": version.parent,
     }
 
 
