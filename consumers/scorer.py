@@ -8,33 +8,31 @@ block of that user, or `scoring.group_timeout_s` of event time after its newest 
 from __future__ import annotations
 
 import heapq
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumers import people
+from consumers.examiner import Examiner
+from consumers.items import Items
 from consumers.people import Open, Part, Person, Profile
-from consumers.shelf import ModelLoader, Shelf, Slot, Vectors
+from consumers.shelf import ModelLoader, Shelf
 from stream import events, messages, topics
-from stream.blend import FEATURES, MODEL, Blend, Expectation, log_sum_exp, standardise
-from stream.errors import BadRecord
-from stream.messages import BlockLoss, Fresh, ItemVector, ModelHealth, ModelVersion, UserState
-from stream.ranker import Ranker, View
-from stream.ranking import rank_of, top
+from stream.blend import FEATURES, Blend, standardise
+from stream.errors import StoreError
+from stream.messages import BlockLoss, Fresh, ModelHealth, ModelVersion, UserState
+from stream.ranker import Ranker
+from stream.ranking import top
 from stream.records import Output, Record
 from stream.settings import Settings
 from stream.space import Space
-from stream.statistics import TAIL, Catalogue, ItemStats
+from stream.statistics import TAIL, ItemStats
 
 Doubles = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 SNAPSHOT_EVENTS = 50_000  # learned events of a partition between two whole writings of its changed item rows
-SMOOTHING = 0.1  # added to every decayed count where popularity is taken as a distribution
 
 
 class ScorerHandler:
@@ -56,22 +54,16 @@ class ScorerHandler:
     ) -> None:
         self.settings, self.config = settings, settings.scoring
         self.space_loader = space_loader
-        self.catalogue = Catalogue()
+        self.items = Items()
+        self.catalogue = self.items.catalogue
         self.tables: dict[int, ItemStats] = {}
         self.parts: dict[int, Part] = {}
         self.ranker = Ranker(self.catalogue, [])
         self.shelf = Shelf(model_loader)
         self.journal: list[dict[str, object]] = self.shelf.journal
-        self.vectors = Vectors()
-        self.space: Space | None = None
-        self._space_done = -1
-        self._known: dict[int, tuple[bool, float]] = {}  # ordinal → (available, at_s), of items with a vector
-        self._available, self._since = np.ones(0, bool), np.zeros(0)
         self._restored: dict[int, list[Record]] = {}
         self._counts: dict[str, int] = {"recommendations": 0, "erased": 0}
-        self._epoch = 0  # counts everything that changes what an event is ranked with
-        self._test: tuple[object, ...] | None = None  # key of the prepared test
-        self._prepared: _Prepared | None = None
+        self.examiner = Examiner(self.config, self.items, self.shelf, self.ranker)
 
     # ------------------------------------------------------------------ the four verbs
 
@@ -81,7 +73,8 @@ class ScorerHandler:
             self._finish_restore()
             return self._on_state(record)
         if record.topic == topics.ITEM_VECTORS:
-            self._on_item(record)
+            self.examiner.epoch += 1
+            self.items.on_record(record)
         elif record.topic == topics.MODEL_VERSIONS:
             self._on_version(record)
         elif record.topic == topics.ITEM_STATS:
@@ -120,7 +113,7 @@ class ScorerHandler:
             if part.people.pop(user_id, None) is not None:
                 part.dirty.discard(user_id)
                 self._counts["erased"] += 1
-                self._epoch += 1
+                self.examiner.epoch += 1
                 yield Output(topics.SCORER_STATES, b"u/" + user_id.encode(), None, number)
                 yield Output(topics.RECOMMENDATIONS, user_id.encode(), None, number)
 
@@ -155,31 +148,20 @@ class ScorerHandler:
 
     # ------------------------------------------------------------------ broadcasts
 
-    def _on_item(self, record: Record) -> None:
-        if record.value is None:
-            ordinal = self.catalogue.ordinals.get((record.key or b"").decode("utf-8", "replace"))
-            if ordinal is not None:
-                self._known[ordinal] = (False, 0.0)
-        else:
-            item = messages.decode(ItemVector, record.value)
-            vector = messages.as_vector(item.vector)
-            if self.vectors.now and len(vector) != self.vectors.data.shape[1]:
-                raise BadRecord("vector", f"of {self.vectors.data.shape[1]} dimensions", len(vector))
-            ordinal = self.catalogue.add(item.item_id)
-            self.vectors.put(ordinal, vector)
-            self._known[ordinal] = (item.available, item.at_s)
-        self._available = np.ones(0, bool)  # to be made again
-        self._epoch += 1
-
     def _on_version(self, record: Record) -> None:
         if record.value is None:
             return
         version = messages.decode_version(record.value)
         self.shelf.on_version((record.key or b"").decode("utf-8", "replace"), version)
         if isinstance(version, ModelVersion) and version.space and self.space_loader:
-            self.space = self.space_loader(version)
-            self._space_done = -1
-        self._epoch += 1
+            try:
+                space = self.space_loader(version)
+            except StoreError as error:
+                self.journal.append({"event": "space-refused", "version": version.version, "reason": str(error)})
+            else:
+                if space is not None:
+                    self.items.use(space)
+        self.examiner.epoch += 1
 
     def _on_foreign(self, record: Record) -> None:
         """Take over what another scorer has learned of its partitions."""
@@ -191,7 +173,7 @@ class ScorerHandler:
             people.load_row(saved, stats, self.catalogue)
         else:
             people.load_log(saved, stats, self.catalogue)
-        self._epoch += 1
+        self.examiner.epoch += 1
 
     # ------------------------------------------------------------------ test, then learn
 
@@ -224,7 +206,7 @@ class ScorerHandler:
         if person.open is not None and person.open.block != state.block:
             self._close(part, state.user_id, person)
         if self.shelf.advance(part.clock_s):
-            self._epoch += 1
+            self.examiner.epoch += 1
         item = self._item(fresh.item_id, part)
         opened = person.open
         if opened is None:
@@ -235,91 +217,12 @@ class ScorerHandler:
         heapq.heappush(part.deadlines, (opened.at_s + self.config.group_timeout_s, state.user_id))
         counts = self.config.repeats or (item not in person.owned and item not in opened.items)
         if counts and part.events >= self.config.warm_up_events:
-            self._test_event(part, state, person, opened, item)
+            self.examiner.test(part, state.user_id, person, opened, item)
         if counts:
             opened.items.append(item)
         part.events += 1
         if part.events % self.config.health_events == 0:
             yield self._health(number, part)
-
-    def _test_event(self, part: Part, state: UserState, person: Person, opened: Open, item: int) -> None:
-        test = self._prepare(part, state, person, opened)
-        in_headline, in_catalogue = bool(test.headline[item]), bool(test.available[item] or test.headline[item])
-        part.arrival.add(rank_of(test.expected.scores, item, test.headline) if in_headline else None)
-        part.catalogue.add(
-            rank_of(test.expected.scores, item, test.available | test.headline) if in_catalogue else None
-        )
-        part.popularity.add(rank_of(test.popular, item, test.headline) if in_headline else None)
-        served = opened.served or test.stranger
-        part.served.add(served.index(item) if item in served else None)
-        if not in_headline:
-            return
-        opened.gradient = opened.gradient + test.expected.gradient(item)
-        opened.n += 1
-        losses = np.full(len(people.LOSSES), np.nan)
-        losses[0] = test.expected.loss(item)
-        losses[2] = test.popular_total - float(np.log(test.popular[item] + SMOOTHING))
-        losses[1] = losses[2]  # without a history the model has no say
-        if test.logits is not None:
-            losses[1] = test.model_total - float(test.logits[item])
-        for column, (scores, total) in test.companions.items():
-            losses[column] = total - float(scores[item])
-            if column == 5:
-                own = rank_of(test.expected.scores, item, test.headline)
-                losses[6] = 1 / (rank_of(scores, item, test.headline) + 1) - 1 / (own + 1)
-        opened.losses = losses if opened.n == 1 else opened.losses + losses
-
-    def _prepare(self, part: Part, state: UserState, person: Person, opened: Open) -> _Prepared:
-        """Everything an event of this block is ranked with; made once for as long as nothing changes."""
-        key = (id(part), state.user_id, state.block, part.clock_s, self._epoch)
-        if self._prepared is not None and self._test == key:
-            return self._prepared
-        counts = self.ranker.counts()
-        headline = counts > 0
-        if not self.config.repeats and person.owned:
-            headline[list(person.owned)] = False
-        if not headline.any():
-            headline = counts >= 0
-        view = self._view(person, person.profile, person.tail)
-        live = self._slot(self.shelf.live)
-        logits = live.logits(person.tail, person.tail_s) if live and person.tail else None
-        raw = self.ranker.features(view, part.clock_s, logits, counts)
-        z = standardise(raw, headline)
-        popular = np.expm1(raw[0])
-        self._prepared = _Prepared(
-            headline,
-            self._candidates(person, part.clock_s),
-            part.blend.expect(z, headline),
-            popular,
-            float(np.log((popular[headline] + SMOOTHING).sum())),
-            logits,
-            log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
-            top(popular, headline, self.config.k) if not opened.served else [],
-            self._companions(part, state, person, opened, z, headline),
-        )
-        self._test = key
-        return self._prepared
-
-    def _companions(
-        self, part: Part, state: UserState, person: Person, opened: Open, z: Doubles, headline: Mask
-    ) -> dict[int, tuple[Doubles, float]]:
-        """The blend's scores with another version in place of the live one, by column of LOSSES."""
-        if not person.tail or self.shelf.live is None:
-            return {}
-        draw = zlib.crc32(f"{state.user_id}|{opened.block}".encode()) / 2**32
-        roles = ["shadow"] if self.shelf.shadow_name else []
-        if draw < self.config.shadow_share:
-            roles += ["parent", "reference"]
-        out: dict[int, tuple[Doubles, float]] = {}
-        for role in roles:
-            slot = self._slot(self.shelf.companion(role))
-            if slot is not None:
-                row = np.asarray(slot.logits(person.tail, person.tail_s), np.float64)[None]
-                swapped = z.copy()
-                swapped[MODEL] = standardise(row, headline)[0]
-                scores = part.blend.scores(swapped)
-                out[people.LOSSES.index(role)] = (scores, log_sum_exp(scores[headline]))
-        return out
 
     def _close_until(self, part: Part, now_s: float) -> None:
         while part.deadlines and part.deadlines[0][0] <= now_s:
@@ -336,7 +239,7 @@ class ScorerHandler:
             return
         part.dirty.add(user_id)
         person.profile = opened.profile
-        self._epoch += 1
+        self.examiner.epoch += 1
         if opened.n:
             part.blend.learn(opened.gradient / opened.n)
             part.since_health.append(_loss(opened))
@@ -362,27 +265,24 @@ class ScorerHandler:
         tail = (person.tail + more)[-self.settings.users.tail :]
         tail_s = (person.tail_s + [opened.at_s if opened else 0.0] * len(more))[-self.settings.users.tail :]
         profile = opened.profile if opened else person.profile
-        view = self._view(person, profile, tail, more, part.clock_s)
-        live = self._slot(self.shelf.live)
+        view = self.examiner.view(person, profile, tail, more, part.clock_s)
+        live = self.items.filled(self.shelf.live)
         logits = live.logits(tail, tail_s) if live and tail else None
-        z = standardise(
-            self.ranker.features(view, part.clock_s, logits), candidates := self._candidates(person, part.clock_s, more)
-        )
+        taken = [] if self.config.repeats else [*person.owned, *more]
+        candidates = self.items.available(part.clock_s, taken)
+        z = standardise(self.ranker.features(view, part.clock_s, logits), candidates)
         best = top(part.blend.scores(z), candidates, self.config.k)
         ids, weights = self.catalogue.ids, part.blend.weights
         because = self.ranker.because(tail, best)
-        items = []
-        for item, reasons in zip(best, because, strict=True):
-            shares = weights * z[:, item]
-            strongest = np.argsort(-np.abs(shares), kind="stable")
-            items.append(
-                events.Recommended(
-                    item_id=ids[item],
-                    score=round(float(shares.sum()), 4),
-                    reasons={FEATURES[f]: round(float(shares[f]), 4) for f in strongest if shares[f]},
-                    because=[ids[i] for i in reasons],
-                )
+        items = [
+            events.Recommended(
+                item_id=ids[item],
+                score=round(float(weights @ z[:, item]), 4),
+                reasons=_reasons(weights * z[:, item]),
+                because=[ids[i] for i in reasons],
             )
+            for item, reasons in zip(best, because, strict=True)
+        ]
         person.served = best
         self._counts["recommendations"] += 1
         message = events.Recommendation(
@@ -424,53 +324,11 @@ class ScorerHandler:
         known = len(self.catalogue)
         item = self.catalogue.add(item_id)
         if item >= known:
-            self._epoch += 1
+            self.examiner.epoch += 1
         part.stats.reserve(item + 1)
         if part.stats.count[item] == 0:
             part.new_items += 1
         return item
-
-    def _view(
-        self, person: Person, profile: Profile, tail: list[int], more: Iterable[int] = (), now_s: float = 0.0
-    ) -> View:
-        owned, bought_s = person.owned, person.bought_s
-        if more:
-            owned, bought_s = dict(owned), dict(bought_s)
-            for item in more:
-                owned[item], bought_s[item] = owned.get(item, 0) + 1, now_s
-        fits = self.space is not None and profile.space == self.space.name
-        return View(
-            tail,
-            owned if self.config.repeats else {},
-            bought_s,
-            profile.slow if fits else None,
-            profile.fast if fits else None,
-            profile.drifted,
-        )
-
-    def _slot(self, slot: Slot | None) -> Slot | None:
-        """Bring a slot's vectors up to date; also the ranker's, which come from the drift space."""
-        n = len(self.catalogue)
-        if self.space is not None and (len(self.ranker.space) < n or self._space_done != self.vectors.now):
-            self.ranker.space = self.space.vectors(self.catalogue.ids, self.vectors.rows(n))
-            self._space_done = self.vectors.now
-        if slot is None or not self.vectors.now:
-            return None
-        self.shelf.fill(slot, self.catalogue.ids, self.vectors)
-        return slot
-
-    def _candidates(self, person: Person, now_s: float, more: Iterable[int] = ()) -> Mask:
-        """The available catalogue (N,), without what the user has where repeats are not wanted."""
-        n = len(self.catalogue)
-        if len(self._available) < n:
-            self._available, self._since = np.ones(n, bool), np.zeros(n)
-            for ordinal, (available, at_s) in self._known.items():
-                self._available[ordinal], self._since[ordinal] = available, at_s
-        mask = self._available[:n] & (self._since[:n] <= now_s)
-        if not self.config.repeats:
-            mask[list(person.owned)] = False
-            mask[list(more)] = False
-        return mask if mask.any() else np.ones(n, bool)
 
     def _table(self, number: int) -> ItemStats:
         if number not in self.tables:
@@ -504,7 +362,7 @@ class ScorerHandler:
             for log in sorted(logs, key=lambda s: s.segment):
                 part.changed |= people.load_log(log, part.stats, self.catalogue)
         self._restored.clear()
-        self._epoch += 1
+        self.examiner.epoch += 1
 
     def _restore_states(self, part: Part, newest: Mapping[tuple[str, bytes | None], Record]) -> None:
         for (topic, key), record in newest.items():
@@ -520,19 +378,10 @@ class ScorerHandler:
                 heapq.heappush(part.deadlines, (person.open.at_s + self.config.group_timeout_s, user_id))
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """What the events of one block are ranked with."""
-
-    headline: Mask  # (N,): items with an earlier interaction, the candidates of the headline figures
-    available: Mask  # (N,): the whole available catalogue
-    expected: Expectation
-    popular: Doubles  # (N,), decayed counts
-    popular_total: float  # log of their smoothed sum
-    logits: NDArray[np.float32] | None  # (N,)
-    model_total: float  # log-sum-exp of the logits over the headline candidates
-    stranger: list[int]  # the list that would have been served to someone without one
-    companions: dict[int, tuple[Doubles, float]]
+def _reasons(shares: Doubles) -> dict[str, float]:
+    """Contributions (F,) by name, strongest first, without those that are nothing."""
+    strongest = np.argsort(-np.abs(shares), kind="stable")
+    return {FEATURES[f]: round(float(shares[f]), 4) for f in strongest if shares[f]}
 
 
 def _profile(state: UserState) -> Profile:

@@ -176,21 +176,6 @@ class Shelf:
             return None
         return self._load(name, wait=False)
 
-    def fill(self, slot: Slot, item_ids: Sequence[str], vectors: Vectors) -> None:
-        """Bring the item vectors of `slot` up to date with the catalogue."""
-        n, have = len(item_ids), len(slot.matrix)
-        if have == n and slot.done == vectors.now:
-            return
-        rows = vectors.rows(n)
-        slot.users.clear()
-        if have == 0:
-            slot.matrix = slot.model.item_matrix(item_ids, rows)
-        else:
-            stale = np.union1d(vectors.changed(slot.done, have), np.arange(have, n))
-            slot.matrix = np.vstack([slot.matrix, np.zeros((n - have, slot.matrix.shape[1]), np.float32)])
-            slot.matrix[stale] = slot.model.item_matrix([item_ids[i] for i in stale], rows[stale])
-        slot.done = vectors.now
-
     def _usable(self) -> list[ModelVersion | Ruling]:
         return [r for r in self.records.values() if r.version not in self.refused]
 
@@ -239,6 +224,22 @@ class Shelf:
         for held in (self.slots, self.futures):
             for name in [n for n in held if n not in needed]:
                 del held[name]
+
+
+def fill(slot: Slot, item_ids: Sequence[str], vectors: Vectors) -> None:
+    """Bring the item vectors of `slot` up to date with the catalogue."""
+    n, have = len(item_ids), len(slot.matrix)
+    if have == n and slot.done == vectors.now:
+        return
+    rows = vectors.rows(n)
+    slot.users.clear()
+    if have == 0:
+        slot.matrix = slot.model.item_matrix(item_ids, rows)
+    else:
+        stale = np.union1d(vectors.changed(slot.done, have), np.arange(have, n))
+        slot.matrix = np.vstack([slot.matrix, np.zeros((n - have, slot.matrix.shape[1]), np.float32)])
+        slot.matrix[stale] = slot.model.item_matrix([item_ids[i] for i in stale], rows[stale])
+    slot.done = vectors.now
 
 
 def _canary(model: NextItem) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consumers.shelf import NextItem, Shelf, Vectors
+from consumers.shelf import NextItem, Shelf, Vectors, fill
 from stream.errors import StoreError
 from stream.messages import ModelVersion, Ruling
 
@@ -129,9 +129,9 @@ def test_only_changed_vectors_are_computed_again() -> None:
     for i in range(3):
         vectors.put(i, np.array([i, 0.0], np.float32))
     model.asked = 0
-    shelf.fill(slot, ["a", "b", "c"], vectors)
+    fill(slot, ["a", "b", "c"], vectors)
     assert model.asked == 3
     vectors.put(1, np.array([9.0, 0.0], np.float32))
-    shelf.fill(slot, ["a", "b", "c", "d"], vectors)  # b changed, d is new
+    fill(slot, ["a", "b", "c", "d"], vectors)  # b changed, d is new
     assert model.asked == 5
     assert slot.logits([0], [0.0]).tolist() == [0.0, 9.0, 2.0, 0.0]

@@ -1,0 +1,155 @@
+"""How an event is tested: ranked with what is known before its block, by the blend and by everything beside it."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.items import Items
+from consumers.people import LOSSES, Open, Part, Person, Profile
+from consumers.shelf import Shelf
+from stream.blend import MODEL, Expectation, log_sum_exp, standardise
+from stream.ranker import Ranker, View
+from stream.ranking import rank_of, top
+from stream.settings import Scoring
+
+Doubles = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+SMOOTHING = 0.1  # added to every decayed count where popularity is taken as a distribution
+BLEND, MODEL_ALONE, POPULARITY, SHADOW, SHADOW_MRR = (
+    LOSSES.index(name) for name in ("blend", "model", "popularity", "shadow", "shadow_mrr")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the events of one block are ranked with."""
+
+    headline: Mask  # (N,): items with an earlier interaction, the candidates of the headline figures
+    catalogue: Mask  # (N,): those, and the whole available catalogue
+    expected: Expectation
+    popular: Doubles  # (N,), decayed counts
+    popular_total: float  # log of their smoothed sum
+    logits: NDArray[np.float32] | None  # (N,), of the live model
+    model_total: float  # log-sum-exp of the logits over the headline candidates
+    stranger: list[int]  # the list that would have been served to someone without one
+    companions: dict[int, tuple[Doubles, float]]  # by column of LOSSES: scores (N,), log-sum-exp
+
+
+@dataclass(slots=True)
+class Examiner:
+    """Tests events; keeps what a block is ranked with for as long as `epoch` stands.
+
+    Nothing in it outlives a restart, nor needs to: it is a function of the state.
+    """
+
+    config: Scoring
+    items: Items
+    shelf: Shelf
+    ranker: Ranker
+    epoch: int = 0  # counts everything that changes what an event is ranked with
+    _key: tuple[object, ...] | None = None
+    _prepared: Prepared | None = field(default=None)
+
+    def test(self, part: Part, user_id: str, person: Person, opened: Open, item: int) -> None:
+        """Rank `item` in the open block; add to the partition's tallies and to the block's losses and gradient."""
+        prepared = self._prepare(part, user_id, person, opened)
+        scores, headline = prepared.expected.scores, prepared.headline
+        known = bool(headline[item])
+        rank = rank_of(scores, item, headline) if known else None
+        part.arrival.add(rank)
+        part.catalogue.add(rank_of(scores, item, prepared.catalogue) if prepared.catalogue[item] else None)
+        part.popularity.add(rank_of(prepared.popular, item, headline) if known else None)
+        served = opened.served or prepared.stranger
+        part.served.add(served.index(item) if item in served else None)
+        if rank is not None:
+            opened.gradient = opened.gradient + prepared.expected.gradient(item)
+            opened.n += 1
+            losses = _losses(prepared, item, rank)
+            opened.losses = losses if opened.n == 1 else opened.losses + losses
+
+    def view(self, person: Person, profile: Profile, tail: list[int], more: list[int], now_s: float) -> View:
+        """A person for the ranker, with `more` items beyond what has been learned of them, at `now_s`."""
+        owned, bought_s = person.owned, person.bought_s
+        if more:
+            owned, bought_s = dict(owned), dict(bought_s)
+            for item in more:
+                owned[item], bought_s[item] = owned.get(item, 0) + 1, now_s
+        self.ranker.space = self.items.in_space()
+        fits = self.items.space is not None and profile.space == self.items.space.name
+        return View(
+            tail,
+            owned if self.config.repeats else {},
+            bought_s,
+            profile.slow if fits else None,
+            profile.fast if fits else None,
+            profile.drifted,
+        )
+
+    def _prepare(self, part: Part, user_id: str, person: Person, opened: Open) -> Prepared:
+        key = (id(part), user_id, opened.block, part.clock_s, self.epoch)
+        if self._prepared is not None and self._key == key:
+            return self._prepared
+        counts = self.ranker.counts()
+        headline = counts > 0
+        taken = [] if self.config.repeats else list(person.owned)
+        headline[taken] = False
+        if not headline.any():
+            headline = counts >= 0
+        view = self.view(person, person.profile, person.tail, [], part.clock_s)
+        live = self.items.filled(self.shelf.live)
+        logits = live.logits(person.tail, person.tail_s) if live and person.tail else None
+        raw = self.ranker.features(view, part.clock_s, logits, counts)
+        z = standardise(raw, headline)
+        popular = np.expm1(raw[0])
+        self._key, self._prepared = key, Prepared(
+            headline=headline,
+            catalogue=headline | self.items.available(part.clock_s, taken),
+            expected=part.blend.expect(z, headline),
+            popular=popular,
+            popular_total=float(np.log((popular[headline] + SMOOTHING).sum())),
+            logits=logits,
+            model_total=log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
+            stranger=top(popular, headline, self.config.k) if not opened.served else [],
+            companions=self._companions(part, user_id, person, opened, z, headline),
+        )  # fmt: skip
+        return self._prepared
+
+    def _companions(
+        self, part: Part, user_id: str, person: Person, opened: Open, z: Doubles, headline: Mask
+    ) -> dict[int, tuple[Doubles, float]]:
+        """The blend with another version in place of the live one: a shadow always, the others on a share of blocks."""
+        if not person.tail or self.shelf.live is None:
+            return {}
+        roles = ["shadow"] if self.shelf.shadow_name else []
+        if zlib.crc32(f"{user_id}|{opened.block}".encode()) / 2**32 < self.config.shadow_share:
+            roles += ["parent", "reference"]
+        out: dict[int, tuple[Doubles, float]] = {}
+        for role in roles:
+            slot = self.items.filled(self.shelf.companion(role))
+            if slot is not None:
+                row = np.asarray(slot.logits(person.tail, person.tail_s), np.float64)[None]
+                swapped = z.copy()
+                swapped[MODEL] = standardise(row, headline)[0]
+                scores = part.blend.scores(swapped)
+                out[LOSSES.index(role)] = (scores, log_sum_exp(scores[headline]))
+        return out
+
+
+def _losses(prepared: Prepared, item: int, rank: int) -> Doubles:
+    """Losses (7,) of one event, in the order of LOSSES; nan where not taken."""
+    losses = np.full(len(LOSSES), np.nan)
+    losses[BLEND] = prepared.expected.loss(item)
+    losses[POPULARITY] = prepared.popular_total - float(np.log(prepared.popular[item] + SMOOTHING))
+    losses[MODEL_ALONE] = losses[POPULARITY]  # without a history the model has no say
+    if prepared.logits is not None:
+        losses[MODEL_ALONE] = prepared.model_total - float(prepared.logits[item])
+    for column, (scores, total) in prepared.companions.items():
+        losses[column] = total - float(scores[item])
+        if column == SHADOW:
+            losses[SHADOW_MRR] = 1 / (rank_of(scores, item, prepared.headline) + 1) - 1 / (rank + 1)
+    return losses
