@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -232,7 +233,12 @@ def show_settings(config: Config = None) -> None:
 
 
 def main() -> None:
-    """Run the command line; an error is one line on stderr and exit code 1."""
+    """Run the command line; an error is one line on stderr and exit code 1.
+
+    Matrix libraries get one thread, unless the environment says otherwise: products are small, five processes share
+    the cores, and results do not depend on the machine.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when they are imported, which is later
     try:
         app()
     except MeanderError as error:
