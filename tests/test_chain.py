@@ -82,20 +82,23 @@ class Chain:
     def feed(self, interactions: Sequence[Interaction]) -> None:
         self.bus.send([Output(topics.INTERACTIONS, e.user_id.encode(), events.encode(e)) for e in interactions])
 
-    def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition while all processes run."""
+    def until(self, what: str, condition: Callable[[], object]) -> None:
+        """Wait for a condition while all processes run; `what` names it."""
         deadline_s = time.monotonic() + LIMIT_S
         while not condition():
             self.running.check()
-            assert time.monotonic() < deadline_s, f"it did not come about; logs are in {self.running.directory}"
+            assert time.monotonic() < deadline_s, f"{what} did not come about; logs are in {self.running.directory}"
             time.sleep(0.1)
 
     def with_items(self, items: Sequence[Item]) -> None:
         """Send the catalogue, and wait until everybody is ready and knows its vectors."""
         self.bus.send([Output(topics.ITEMS, item.item_id.encode(), events.encode(item)) for item in items])
-        self.until(lambda: self.running.ready() == list(ROLES))
+        self.until("readiness of all", lambda: self.running.ready() == list(ROLES))
         knowing = ("interest", "scorer")
-        self.until(lambda: all(self.running.figures(role).get(("items",)) == len(items) for role in knowing))
+        self.until(
+            "knowledge of the items",
+            lambda: all(self.running.figures(role).get(("items",)) == len(items) for role in knowing),
+        )
 
     def read(self, topic: str) -> list[Record]:
         return list(self.bus.read(topic))
@@ -180,19 +183,19 @@ def story(embedded_broker: Kafka, encoder: Path, tmp_path_factory: pytest.TempPa
     with a_chain(file) as chain:
         chain.with_items(items)
         chain.feed(log_[:400])
-        chain.until(lambda: versions.live(chain.versions()))
+        chain.until("a live version", lambda: versions.live(chain.versions()))
         chain.bus.send([Output(topics.INTERACTIONS, b"u1", BROKEN, 1)])
         parked_at = f"interactions[1]@{chain.bus.ends(topics.INTERACTIONS)[1] - 1}"
         chain.feed(log_[400:680])
-        chain.until(lambda: len(chain.versions()) > 1)
+        chain.until("a second version", lambda: len(chain.versions()) > 1)
         chain.feed(log_[680:])
         last = newest_tested(chain)
-        chain.until(lambda: answered(chain) == last)
+        chain.until("a list for the newest event of everybody", lambda: answered(chain) == last)
         erased = log_[-1].user_id
         chain.bus.send(
             [Output(topics.ERASURES, erased.encode(), events.encode(Erasure(user_id=erased, at=log_[-1].at)))]
         )
-        chain.until(lambda: tombstoned(chain, erased) == [True] * 3)
+        chain.until("an erasure", lambda: tombstoned(chain, erased) == [True] * 3)
         running = chain.running
         pages = {
             (role, page): running._get(role, page) or "" for role in ROLES for page in ("healthz", "readyz", "metrics")
@@ -350,11 +353,11 @@ def through(chain: Chain, world: World, draw: random.Random | None) -> dict[str,
         if draw is not None:
             disturb(chain, draw)
         if stop == FIRST:
-            chain.until(chain.versions)
-            chain.until(lambda: all(knows_a_version(chain, role) for role in VICTIMS))
+            chain.until("a version", chain.versions)
+            chain.until("knowledge of it", lambda: all(knows_a_version(chain, role) for role in VICTIMS))
         fed = stop
-    chain.until(lambda: chain.learned() == len(log_))
-    chain.until(lambda: chain.weighed() == len(log_))
+    chain.until("the end of the scorer's work", lambda: chain.learned() == len(log_))
+    chain.until("the end of the trigger's work", lambda: chain.weighed() == len(log_))
     return outcome(chain)
 
 
@@ -372,7 +375,7 @@ def disturb(chain: Chain, draw: random.Random) -> None:
         chain.kill(role)
     for role in VICTIMS:
         chain.start(role)
-    chain.until(lambda: chain.running.ready() == list(ROLES))
+    chain.until("readiness after the restarts", lambda: chain.running.ready() == list(ROLES))
 
 
 def outcome(chain: Chain) -> dict[str, Any]:
