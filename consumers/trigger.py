@@ -213,7 +213,7 @@ class TriggerHandler:
         if reason is None:
             self._weighed()
             return []
-        obstacle = policy.obstacle(trigger, self._state.new_events, self._idle_s, state.outstanding)
+        obstacle = policy.obstacle(trigger, state.new_events, self._idle_s, state.outstanding, state.events)
         if obstacle:
             self._held_back(reason, obstacle)
             return []

@@ -29,19 +29,25 @@ def strongest(found: Sequence[Reading]) -> Reading | None:
     return next((reading for reading in found if reading.crossed), None)
 
 
-def obstacle(trigger: Trigger, new_events: int, since_s: float, outstanding: bool) -> str:
+def obstacle(trigger: Trigger, new_events: int, since_s: float, outstanding: bool, events: int = 0) -> str:
     """What a training would have to wait for, however good its reason: a name, or "" if nothing is in its way.
+
+    A refresh costs about the same each time, and what it can add shrinks with what the model has learned already: so
+    policy `drift` waits for a share of the log, and the number of trainings grows with the log's logarithm.
 
     Args:
         trigger: the settings.
         new_events: interactions since the last training was decided.
         since_s: event time since then.
         outstanding: a training has not ended yet.
+        events: interactions in all.
     """
     if outstanding:
         return "outstanding"
     if trigger.policy != "clock" and new_events < trigger.min_new_events:
         return "min_new_events"
+    if trigger.policy == "drift" and new_events < trigger.min_new_share * (events - new_events):
+        return "min_new_share"
     return "cool_down_s" if since_s < trigger.cool_down_s else ""
 
 

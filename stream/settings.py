@@ -100,6 +100,9 @@ class Trigger(Section):
     )
     warm_up_events: int = Field(20_000, ge=1, description="interactions before the first training")
     min_new_events: int = Field(5_000, ge=1, description="interactions between two trainings, at least")
+    min_new_share: float = Field(
+        0.1, ge=0, description="policy drift: and at least this share of all interactions before the last training"
+    )
     cool_down_s: float = Field(0.0, ge=0, description="event time between two trainings, at least")
     clock_events: int = Field(20_000, ge=1, description="policy clock: train every so many interactions")
     max_staleness_events: int = Field(100_000, ge=1, description="policy drift: train at the latest after so many")

@@ -57,3 +57,11 @@ def test_what_holds_a_training_back(new_events: int, since_s: float, outstanding
 
 def test_a_clock_is_held_back_by_its_own_count_only() -> None:
     assert policy.obstacle(Trigger(policy="clock", clock_events=10, min_new_events=100), 10, inf, False) == ""
+
+
+def test_drift_waits_for_a_share_of_the_log() -> None:
+    trigger = Trigger(min_new_events=10, min_new_share=0.1)
+    assert policy.obstacle(trigger, 99, inf, False, events=1_099) == "min_new_share"
+    assert policy.obstacle(trigger, 100, inf, False, events=1_100) == ""
+    continuous = Trigger(policy="continuous", min_new_events=10, min_new_share=0.1)
+    assert policy.obstacle(continuous, 10, inf, False, events=1_100) == ""
