@@ -27,6 +27,8 @@ from stream.events import Interaction, Item
 from stream.messages import ModelVersion
 from stream.settings import Settings
 
+MOST_STEPS = 900  # of the first training, about a minute on one thread
+MOST_REFRESH_STEPS = 350  # of a refresh, about half a minute at low priority
 NAP_S = 0.25
 FIRST_TRAINING_S = 600.0  # the longest wait for the first version
 LAST_TRAINING_S = 60.0  # and for what is still being processed and trained at the end
@@ -82,16 +84,19 @@ def split(interactions: Iterable[Interaction], season_from_s: float) -> tuple[li
 
 
 def tuned(settings: Settings, before: int) -> Settings:
-    """The settings with warm-ups that end where the season begins.
+    """The settings with warm-ups that end where the season begins, and trainings short enough for five minutes in all.
 
     The trigger counts in model-health records, of which the last one of the warm-up is not full.
     """
+    training = settings.training
+    steps, refresh = min(training.max_steps, MOST_STEPS), min(training.max_refresh_steps, MOST_REFRESH_STEPS)
     health, partitions = settings.scoring.health_events, settings.kafka.partitions
     reported = max(before - partitions * health, 1)
     return settings.model_copy(
         update={
             "trigger": settings.trigger.model_copy(update={"warm_up_events": reported}),
             "scoring": settings.scoring.model_copy(update={"warm_up_events": before // partitions}),
+            "training": training.model_copy(update={"max_steps": steps, "max_refresh_steps": refresh}),
         }
     )
 

@@ -117,7 +117,10 @@ class EncoderHandler:
         return _Waiting(item_text(item), "item", made)
 
     def _interaction(self, record: Record) -> _Waiting | None:
-        event = read(Interaction, record.value)
+        try:
+            event = read(Interaction, record.value)
+        except BadRecord:
+            return None  # interest reads the topic too, and parks it
         partition = record.partition
         if event.text is None or not event.text.strip():
             return None

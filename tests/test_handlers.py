@@ -218,6 +218,8 @@ def test_a_malformed_record_is_bad_and_changes_nothing(role: str) -> None:
     handler, outputs = fed(role)
     twin = restored(role, outputs)
     for topic in handler.inputs:
+        if (role, topic) == ("encoder", topics.INTERACTIONS):
+            continue  # interest reads them too, and parks what is malformed
         for value in BROKEN:
             with pytest.raises(BadRecord):
                 list(handler.on_record(Record(topic, 0, 50, b"u0", value)))
