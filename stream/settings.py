@@ -81,7 +81,7 @@ class Users(Section):
         description="weight of each event type in the state; 0: not an interest in the item",
     )  # fmt: skip
     default_weight: float = Field(1.0, ge=0, description="weight of an event type that is not named")
-    recent_ids: int = Field(16, ge=0, le=1024, description="event ids remembered against duplicates")
+    recent_ids: int = Field(12, ge=0, le=1024, description="event ids remembered against duplicates")
 
 
 class Drift(Section):
