@@ -65,13 +65,13 @@ $(BIN)/python:
 		rm -rf $(VENV); echo "On Debian and Ubuntu, python3 -m venv needs: apt-get install python3-venv" >&2; exit 1; }
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing into $(VENV), once: about 90 s, longer where torch must be downloaded (V=1 shows pip at work) ..."
+	@echo "Installing into $(VENV), once: about 2 minutes, longer where torch must be downloaded (V=1 shows pip at work) ..."
 	@$(PIP) --editable '.[embedded]'
 	@touch $@
 	@echo "Installed."
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing into $(VENV) what the tests need, once: about 90 s, or 10 s after an installation ..."
+	@echo "Installing into $(VENV) what the tests need, once: about 2 minutes, or 15 s after an installation ..."
 	@$(PIP) --editable '.[embedded,dev]'
 	@touch $(VENV)/.installed $@
 	@echo "Installed."
