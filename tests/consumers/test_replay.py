@@ -131,7 +131,7 @@ def one_by_one(world: Any, encoder: TextEncoder, tmp_path_factory: pytest.TempPa
     return outcome(fed(world, encoder, tmp_path_factory.mktemp("store"), 1))
 
 
-def same(one: dict[str, Any], two: dict[str, Any], keys: Sequence[str] = ()) -> None:
+def assert_same(one: dict[str, Any], two: dict[str, Any], keys: Sequence[str] = ()) -> None:
     for key in keys or one:
         assert one[key] == two[key], key
 
@@ -140,11 +140,11 @@ def same(one: dict[str, Any], two: dict[str, Any], keys: Sequence[str] = ()) -> 
 def test_batches_change_nothing(
     size: int, world: Any, encoder: TextEncoder, one_by_one: dict[str, Any], tmp_path: Path
 ) -> None:
-    same(one_by_one, outcome(fed(world, encoder, tmp_path, size)))
+    assert_same(one_by_one, outcome(fed(world, encoder, tmp_path, size)))
 
 
 def test_restarts_change_nothing(world: Any, encoder: TextEncoder, one_by_one: dict[str, Any], tmp_path: Path) -> None:
-    same(one_by_one, outcome(fed(world, encoder, tmp_path, 37, restart_every=5)))
+    assert_same(one_by_one, outcome(fed(world, encoder, tmp_path, 37, restart_every=5)))
 
 
 def test_an_erased_person_leaves_no_trace(world: Any, encoder: TextEncoder, tmp_path: Path) -> None:
