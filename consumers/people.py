@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stream.blend import FEATURES, Blend
 from stream.errors import StateError
 from stream.messages import BlockLoss, as_bytes, as_vector
+from stream.ranker import Past
 from stream.ranking import Tally
 from stream.statistics import Catalogue, ItemStats
 
@@ -48,14 +49,10 @@ LOSSES = ("blend", "model", "popularity", "parent", "reference", "shadow", "shad
 
 
 @dataclass(slots=True)
-class Person:
+class Person(Past):
     """One user of a partition. Memory: O(tail + items owned)."""
 
     seq: int = 0  # newest sequence number seen
-    tail: list[int] = field(default_factory=list)  # ordinals learned, oldest first
-    tail_s: list[float] = field(default_factory=list)
-    owned: dict[int, int] = field(default_factory=dict)  # ordinal → times
-    bought_s: dict[int, float] = field(default_factory=dict)  # ordinal → newest event time
     served: list[int] = field(default_factory=list)  # the list that lies on the topic
     profile: Profile = field(default_factory=Profile)  # before the open block
     open: Open | None = None
@@ -193,7 +190,7 @@ def save_person(person: Person, ids: list[str]) -> bytes:
 def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
     """The person of `save_person`."""
     add = catalogue.add
-    person = Person(saved.seq, [add(i) for i in saved.tail], list(saved.tail_s))
+    person = Person([add(i) for i in saved.tail], list(saved.tail_s), seq=saved.seq)
     person.owned = {add(i): n for i, (n, _) in saved.owned.items()}
     person.bought_s = {add(i): at_s for i, (_, at_s) in saved.owned.items()}
     person.served = [add(i) for i in saved.served]

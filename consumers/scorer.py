@@ -249,13 +249,7 @@ class ScorerHandler:
         part.changed |= part.stats.learn(opened.at_s, tail, opened.items)
         part.log.append((opened.at_s, tail, opened.items))
         part.learned += len(opened.items)
-        for item in opened.items:
-            person.tail.append(item)
-            person.tail_s.append(opened.at_s)
-            person.owned[item] = person.owned.get(item, 0) + 1
-            person.bought_s[item] = opened.at_s
-        limit = self.settings.users.tail
-        del person.tail[:-limit], person.tail_s[:-limit]
+        person.take(opened.items, opened.at_s, self.settings.users.tail)
 
     # ------------------------------------------------------------------ outputs
 

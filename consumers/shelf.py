@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stream.errors import StoreError
 from stream.messages import ModelVersion, Ruling
+from stream.prequential import Model
 from stream.versions import live, shadow
 
 Floats = NDArray[np.float32]
@@ -26,20 +27,12 @@ KEPT_USERS = 4_096  # user vectors kept per version, the least recently used goe
 STARTUP_S = 120.0  # how long a scorer that has just started waits for the model that was live
 
 
-class NextItem(Protocol):
+class NextItem(Model, Protocol):
     """What the scorer needs of a next-item language model; see `stream.lm.NextItemLM`."""
 
     @property
     def base_dim(self) -> int:
         """Width of the base vectors that it was trained on."""
-        ...
-
-    def item_matrix(self, item_ids: Sequence[str], vectors: Floats) -> Floats:
-        """Item vectors (n, d) from ids and base vectors (n, base dim)."""
-        ...
-
-    def user_vector(self, item_vectors: Floats, times_s: Doubles) -> Floats:
-        """User vector (d,) from the tail's item vectors (t, d), oldest first."""
         ...
 
 

@@ -24,6 +24,7 @@ from stream.gathering import Gathered, gather
 from stream.history import Histories, LoggedEvent
 from stream.lm import NextItemLM
 from stream.messages import ModelVersion, Ruling, TrainingJob, decode, decode_version, encode
+from stream.prequential import paired_losses
 from stream.records import Output, Record
 from stream.settings import Settings
 from stream.space import Space
@@ -78,7 +79,9 @@ class TunerHandler:
     broadcasts: ClassVar[tuple[str, ...]] = (MODEL_VERSIONS,)
     changelogs: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, settings: Settings, bus: Bus, store: ModelStore, train: Train, pair: Pair | None = None) -> None:
+    def __init__(
+        self, settings: Settings, bus: Bus, store: ModelStore, train: Train, pair: Pair = paired_losses
+    ) -> None:
         self.journal: list[dict[str, object]] = []
         self._settings, self._bus, self._store, self._train = settings, bus, store, train
         self._pair = pair
@@ -222,7 +225,7 @@ class TunerHandler:
             raise TrainingError(f"{job.job_id} must have a parent to be judged against")
         live, candidate = NextItemLM.load(plan.parent), NextItemLM.load(plan.made)
         vectors = dict(zip(data.items, data.vectors(list(data.items)), strict=True))
-        pairs = (self._pair or _paired)(data.log, hold_out_from_s, candidate, live, vectors, self._settings)
+        pairs = self._pair(data.log, hold_out_from_s, candidate, live, vectors, self._settings)
         verdict = judge(pairs, self._settings.gate, job.seed)
         numbers = verdict.numbers | {"hold_out_from_s": hold_out_from_s}
         if verdict.verdict == "undecided" and not self._settings.gate.shadow_blocks:
@@ -272,17 +275,3 @@ class TunerHandler:
             gate=trained.verdict.record(),
             published_s=trained.outcome.ended_s,
         )
-
-
-def _paired(
-    log: Sequence[LoggedEvent],
-    hold_out_from_s: float,
-    candidate: NextItemLM,
-    live: NextItemLM | None,
-    item_vectors: dict[str, Floats],
-    settings: Settings,
-) -> PairedBlocks:
-    """The real experiment; imported when it is needed."""
-    from stream.prequential import paired_losses
-
-    return paired_losses(log, hold_out_from_s, candidate, live, item_vectors, settings)

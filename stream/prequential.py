@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stream.blend import MODEL, Blend, standardise
 from stream.gate import PairedBlocks
 from stream.history import LoggedEvent
-from stream.ranker import Ranker, View
+from stream.ranker import Past, Ranker, View
 from stream.ranking import rank_of
 from stream.settings import Settings
 from stream.statistics import Catalogue, ItemStats
@@ -34,20 +34,12 @@ class Model(Protocol):
     """A next-item model as the blend uses it; see `stream.lm.NextItemLM`."""
 
     def item_matrix(self, item_ids: Sequence[str], vectors: Floats) -> Floats:
-        """Item vectors (n, d)."""
+        """Item vectors (n, d) from ids and base vectors (n, base dim)."""
         ...
 
     def user_vector(self, item_vectors: Floats, times_s: NDArray[np.float64]) -> Floats:
-        """User vector (d,)."""
+        """User vector (d,) from the tail's item vectors (t, d), oldest first."""
         ...
-
-
-@dataclass(slots=True)
-class _Person:
-    tail: list[int] = field(default_factory=list)
-    tail_s: list[float] = field(default_factory=list)
-    owned: dict[int, int] = field(default_factory=dict)
-    bought_s: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -60,7 +52,7 @@ class _Arm:
     losses: list[float] = field(default_factory=list)
     ranks: list[float] = field(default_factory=list)  # reciprocal, mean per block
 
-    def logits(self, person: _Person) -> Floats | None:
+    def logits(self, person: Past) -> Floats | None:
         if self.model is None or not person.tail:
             return None
         user = self.model.user_vector(self.matrix[person.tail], np.asarray(person.tail_s))
@@ -128,7 +120,7 @@ class _Run:
     live: _Arm
     stats: ItemStats = field(init=False)
     ranker: Ranker = field(init=False)
-    people: dict[str, _Person] = field(default_factory=dict)
+    people: dict[str, Past] = field(default_factory=dict)
     users: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     drifted: list[bool] = field(default_factory=list)
@@ -138,7 +130,7 @@ class _Run:
         self.stats = ItemStats(c.short_half_life_s, c.long_half_life_s, c.neighbours)
         self.ranker = Ranker(self.catalogue, [self.stats])
 
-    def items(self, block: Sequence[LoggedEvent], person: _Person) -> list[int]:
+    def items(self, block: Sequence[LoggedEvent], person: Past) -> list[int]:
         """Ordinals that count: all, or first ones only where repeats do not."""
         items = [self.catalogue.ordinals[e.item_id] for e in block]
         if self.settings.scoring.repeats:
@@ -147,7 +139,7 @@ class _Run:
 
     def test(self, block: Sequence[LoggedEvent], burn_in: bool = False) -> None:
         """Rank a block's items in both arms and teach each arm's weights; with `burn_in` in the live arm alone."""
-        person = self.people.setdefault(block[0].user_id, _Person())
+        person = self.people.setdefault(block[0].user_id, Past())
         repeats = self.settings.scoring.repeats
         counts = self.ranker.counts()
         headline = counts > 0
@@ -175,19 +167,13 @@ class _Run:
 
     def learn(self, block: Sequence[LoggedEvent]) -> None:
         """Fold a block into statistics and its person's history."""
-        person = self.people.setdefault(block[0].user_id, _Person())
+        person = self.people.setdefault(block[0].user_id, Past())
         items = self.items(block, person)
         if not items:
             return
         at_s = block[-1].at_s
         self.stats.learn(at_s, person.tail, items)
-        for item in items:
-            person.tail.append(item)
-            person.tail_s.append(at_s)
-            person.owned[item] = person.owned.get(item, 0) + 1
-            person.bought_s[item] = at_s
-        limit = self.settings.users.tail
-        del person.tail[:-limit], person.tail_s[:-limit]
+        person.take(items, at_s, self.settings.users.tail)
 
     def outcome(self) -> PairedBlocks:
         """What both arms lost and ranked, block by block."""

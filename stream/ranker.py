@@ -36,6 +36,31 @@ class View:
 
 
 @dataclass(slots=True)
+class Past:
+    """What has been learned of one person's consumption.
+
+    >>> past = Past()
+    >>> past.take([7, 8, 7], 60.0, most=2)
+    >>> past.tail, past.owned, past.bought_s[7]
+    ([8, 7], {7: 2, 8: 1}, 60.0)
+    """
+
+    tail: list[int] = field(default_factory=list)  # ordinals learned, oldest first
+    tail_s: list[float] = field(default_factory=list)  # their event times
+    owned: dict[int, int] = field(default_factory=dict)  # ordinal → times
+    bought_s: dict[int, float] = field(default_factory=dict)  # ordinal → newest event time
+
+    def take(self, items: Sequence[int], at_s: float, most: int) -> None:
+        """Add the items of a block; the tail keeps the newest `most`."""
+        for item in items:
+            self.tail.append(item)
+            self.tail_s.append(at_s)
+            self.owned[item] = self.owned.get(item, 0) + 1
+            self.bought_s[item] = at_s
+        del self.tail[:-most], self.tail_s[:-most]
+
+
+@dataclass(slots=True)
 class Ranker:
     """Statistics of one or more partitions, summed at read, with item vectors in drift space.
 
