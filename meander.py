@@ -57,16 +57,17 @@ def run(role: Annotated[Roles, typer.Argument()], bootstrap: Bootstrap = None, c
 
 @produce_app.command("replay")
 def produce_replay(
-    log: Annotated[Path, typer.Argument(help="Event log: JSON lines, optionally gzip.")],
+    log: Annotated[Path | None, typer.Argument(help="Event log: JSON lines, optionally gzip.")] = None,
     speed: Speed = 0.0,
     items: Annotated[Path | None, typer.Option(help="Items, if they are not in the log.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="In place of a log: online-retail or ml-100k.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Where the data set lies; ml-100k is not bundled.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many interactions.")] = None,
     bootstrap: Bootstrap = None,
     config: Config = None,
 ) -> None:
-    """Play an event log; items go first."""
-    from producers.datasets import from_files
-
-    _produce(from_files(log, items), _settings(config, bootstrap), speed)
+    """Play an event log, or a data set; items go first."""
+    _produce(_dataset(dataset, path, log, items, limit), _settings(config, bootstrap), speed)
 
 
 @produce_app.command("synthetic")
@@ -270,7 +271,7 @@ def _dataset(
     from producers import datasets
 
     if (name is None) == (interactions is None):
-        raise typer.BadParameter("give either --dataset NAME or --interactions FILE")
+        raise typer.BadParameter("give either a data set (--dataset NAME) or an event log")
     data = datasets.load(name, path) if name is not None else datasets.from_files(interactions or Path(), items)
     return datasets.Dataset(data.name, data.items, datasets.head(data.interactions, limit))
 

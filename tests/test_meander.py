@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import meander
-from producers import log
+from producers import log, terminal
 from stream.bus import MemoryBus
 from stream.errors import BrokerError, LogError, MeanderError, TopicError
 from stream.events import Interaction, Item
@@ -103,11 +103,27 @@ def test_exit_codes(raised: BaseException, code: int, monkeypatch: pytest.Monkey
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize("arguments", [[], ["--dataset", "ml-100k", "--interactions", "log.jsonl"]])
-def test_replay_wants_one_log(call: Call, arguments: list[str]) -> None:
-    result = call("replay", *arguments)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["replay"],
+        ["replay", "--dataset", "ml-100k", "--interactions", "log.jsonl"],
+        ["produce", "replay"],
+        ["produce", "replay", "log.jsonl", "--dataset", "ml-100k"],
+    ],
+)
+def test_a_replay_wants_one_log(call: Call, arguments: list[str]) -> None:
+    result = call(*arguments)
     assert result.exit_code == 2
-    assert "give either --dataset NAME or --interactions FILE" in result.output
+    assert "give either a data set (--dataset NAME) or an event log" in result.output
+
+
+def test_the_bundled_data_set_goes_into_the_topics(call: Call, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "ensure_topics", lambda kafka: None)
+    monkeypatch.setattr(terminal, "topic_states", lambda kafka, groups: {})
+    result = call("produce", "replay", "--dataset", "online-retail", "--limit", "7")
+    assert result.exit_code == 0
+    assert (bus.ends("items"), bus.ends("interactions")) == ({0: 3_665}, {0: 7})
 
 
 def test_models_are_listed_and_rolled_back(call: Call, bus: MemoryBus) -> None:
