@@ -12,7 +12,8 @@ RATE_S = 5.0  # wall time over which events/s are averaged
 WINDOW_TESTED = 5_000  # tested events over which hit rates roll
 HISTORY = 60  # points kept of the rolling rates
 MAIN = {"encoder": "items", "tuner": "training-jobs", "trigger": "model-health"}  # whose records are its events
-QUALITY = ("tested_total", "hits_10_total", "served_tested_total", "served_hits_10_total", "popularity_hits_10_total")
+RANKINGS = ("arrival", "served", "popularity")  # whose hit rates are shown
+NOTHING = (0.0,) * (1 + len(RANKINGS))
 
 
 def total(figures: Figures, name: str, label: str | None = None) -> float:
@@ -22,6 +23,15 @@ def total(figures: Figures, name: str, label: str | None = None) -> float:
     3.0
     """
     return sum(v for (n, *labels), v in figures.items() if n == name and (label is None or label == labels[0]))
+
+
+def quality_counts(figures: Figures) -> tuple[float, ...]:
+    """Tested events, then hits@10 of each of `RANKINGS`, over all versions.
+
+    >>> quality_counts({("tested_total", "v1"): 9.0, ("hits_10_total", "arrival", "v1"): 2.0})
+    (9.0, 2.0, 0, 0)
+    """
+    return total(figures, "tested_total"), *(total(figures, "hits_10_total", name) for name in RANKINGS)
 
 
 def label_of(figures: Figures, name: str) -> str:
@@ -68,27 +78,27 @@ class Quality:
     """Rolling hit rates at 10 over the last tested events, from cumulative counters.
 
     >>> quality = Quality()
-    >>> quality.update((1_000, 80, 900, 45, 30)); quality.update((2_000, 180, 1_900, 145, 60))
-    >>> [round(rate, 3) for rate in quality.rates]
-    [0.09, 0.076, 0.03]
+    >>> quality.update((1_000, 80, 45, 30)); quality.update((2_000, 180, 145, 60))
+    >>> quality.rates
+    (0.09, 0.0725, 0.03)
     """
 
-    seen: deque[tuple[float, ...]] = field(default_factory=lambda: deque([(0.0,) * len(QUALITY)]))
+    seen: deque[tuple[float, ...]] = field(default_factory=lambda: deque([NOTHING]))
     rates: tuple[float, ...] = ()  # on arrival, served, popularity; empty before the first test
     history: deque[tuple[float, ...]] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
     def update(self, counters: tuple[float, ...]) -> None:
-        """Take the counters named in `QUALITY`."""
+        """Take how many events were tested, and the hits of each of `RANKINGS` among them."""
         tested = counters[0]
         if tested < self.seen[-1][0]:
-            self.seen = deque([(0.0,) * len(QUALITY)])
+            self.seen = deque([NOTHING])
         if tested == self.seen[-1][0]:
             return
         self.seen.append(counters)
         while len(self.seen) > 2 and tested - self.seen[1][0] >= WINDOW_TESTED:
             self.seen.popleft()
         grown = [now - then for now, then in zip(counters, self.seen[0], strict=True)]
-        self.rates = (grown[1] / grown[0], grown[3] / max(grown[2], 1), grown[4] / grown[0])
+        self.rates = tuple(hits / grown[0] for hits in grown[1:])
         self.history.append(self.rates)
 
 
@@ -146,4 +156,4 @@ class Board:
         self.version = label_of(figures, "live_version_info")
         self.shadow = label_of(figures, "shadow_version_info")
         self.swaps = int(total(figures, "swaps_total", "swapped"))
-        self.quality.update(tuple(total(figures, name) for name in QUALITY))
+        self.quality.update(quality_counts(figures))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.items import Items
+from consumers.measures import Measures
 from consumers.people import LOSSES, Open, Part, Person, Profile
 from consumers.shelf import Shelf
 from stream.blend import MODEL, Expectation, log_sum_exp, standardise
@@ -51,6 +52,7 @@ class Examiner:
     items: Items
     shelf: Shelf
     ranker: Ranker
+    measures: Measures = field(default_factory=Measures)
     epoch: int = 0  # counts everything that changes what an event is ranked with
     _key: tuple[object, ...] | None = None
     _prepared: Prepared | None = field(default=None)
@@ -63,14 +65,20 @@ class Examiner:
         rank = rank_of(scores, item, headline) if known else None
         part.arrival.add(rank)
         part.catalogue.add(rank_of(scores, item, prepared.catalogue) if prepared.catalogue[item] else None)
-        part.popularity.add(rank_of(prepared.popular, item, headline) if known else None)
-        served = opened.served or prepared.stranger
-        part.served.add(served.index(item) if item in served else None)
+        popular = rank_of(prepared.popular, item, headline) if known else None
+        part.popularity.add(popular)
+        list_ = opened.served or prepared.stranger
+        served = list_.index(item) if item in list_ else None
+        part.served.add(served)
+        found: dict[str, float] | None = None
         if rank is not None:
             opened.gradient = opened.gradient + prepared.expected.gradient(item)
             opened.n += 1
             losses = _losses(prepared, item, rank)
             opened.losses = losses if opened.n == 1 else opened.losses + losses
+            found = {"arrival": float(losses[BLEND]), "popularity": float(losses[POPULARITY])}
+        version = self.shelf.live.version.version if self.shelf.live else ""
+        self.measures.tested(version, {"arrival": rank, "served": served, "popularity": popular}, found)
 
     def view(self, person: Person, profile: Profile, tail: list[int], more: list[int], now_s: float) -> View:
         """A person for the ranker, with `more` items beyond what has been learned of them, at `now_s`."""

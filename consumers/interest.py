@@ -29,7 +29,7 @@ from stream.messages import (
     decode_version,
     encode,
 )
-from stream.records import Output, Record
+from stream.records import Output, Record, Since
 from stream.settings import Settings
 from stream.space import Space
 
@@ -43,8 +43,20 @@ class Part:
     """One assigned partition."""
 
     states: dict[str, bytes] = field(default_factory=dict)  # user id -> packed state
+    size: int = 0  # bytes of all of them
     stage: int = 0  # index of the space in use
     seen: set[str] = field(default_factory=set)  # names of the spaces of restored states
+
+    def put(self, user_id: str, packed: bytes) -> None:
+        """Keep a state."""
+        self.size += len(packed) - len(self.states.get(user_id, b""))
+        self.states[user_id] = packed
+
+    def drop(self, user_id: str) -> bool:
+        """Let a state go; whether there was one."""
+        packed = self.states.pop(user_id, None)
+        self.size -= len(packed or b"")
+        return packed is not None
 
 
 @dataclass(slots=True)
@@ -54,6 +66,7 @@ class Run:
     partition: int
     state: UserState
     dirty: bool = False  # something was folded since it was opened
+    newest: Since | None = None  # its newest interaction
 
 
 class InterestHandler:
@@ -93,6 +106,7 @@ class InterestHandler:
         out: dict[tuple[str, ...], float] = {(name,): self._counts[name] for name in COUNTERS[:-1]}
         out["alarms_total", "user", DETECTOR] = self._counts["alarms_total"]
         out["users",] = sum(len(part.states) for part in self._parts.values())
+        out["state_bytes",] = sum(part.size for part in self._parts.values())
         out["items",] = self._stages.items
         out["event_timestamp_seconds",] = self._newest_s
         return out
@@ -110,24 +124,24 @@ class InterestHandler:
         part = self._parts.setdefault(record.partition, Part())
         user_id = (record.key or b"").decode("utf-8", "replace")
         if record.value is None:
-            part.states.pop(user_id, None)
+            part.drop(user_id)
             return
         try:
             state = profile.unpack(record.value)
         except BadRecord as error:
             raise StateError(f"{record.where} must be a user state: {error}") from None
         part.seen.add(state.space)
-        part.states[state.user_id] = profile.pack(state)
+        part.put(state.user_id, profile.pack(state))
 
     def forget(self, user_id: str) -> Iterable[Output]:
         """Drop the person's state; the tombstone goes to its own partition."""
         if self._run is not None and self._run.state.user_id == user_id:
-            self._parts[self._run.partition].states[user_id] = b""  # known, though never written
+            self._parts[self._run.partition].put(user_id, b"")  # known, though never written
             self._run = None
         return [
             Output(topics.USER_STATES, user_id.encode(), None, partition)
             for partition, part in self._parts.items()
-            if part.states.pop(user_id, None) is not None
+            if part.drop(user_id)
         ]
 
     # interactions and texts
@@ -154,6 +168,7 @@ class InterestHandler:
         self._counts["unvectored_total"] += place is None and weight > 0
         event = profile.Event(said.event_id, said.item_id, at_s, weight, record.offset)
         found = profile.fold(state, event, place, stage.rules)
+        self._run.newest = Since(at_s, record.timestamp_ms)
         state.fresh.append(Fresh(said.event_id, said.item_id, at_s, weight, said.event, record.offset))
         return [*out, self._alarm(state, found, event, stage, record)] if found else out
 
@@ -199,8 +214,9 @@ class InterestHandler:
         user_id = run.state.user_id
         record = profile.pack(run.state)
         run.state.fresh = []
-        self._parts[run.partition].states[user_id] = profile.pack(run.state)
-        return [Output(topics.USER_STATES, user_id.encode(), record, run.partition)]
+        self._parts[run.partition].put(user_id, profile.pack(run.state))
+        arrived_ms = run.newest.arrived_ms if run.newest else None
+        return [Output(topics.USER_STATES, user_id.encode(), record, run.partition, arrived_ms, run.newest)]
 
     def _alarm(self, state: UserState, found: Found, event: profile.Event, stage: Stage, record: Record) -> Output:
         self._counts["alarms_total"] += 1
@@ -214,7 +230,8 @@ class InterestHandler:
             state.user_id, event.at_s, "user", found.signal, DETECTOR, found.evidence, found.threshold, state.seq,
             risen, fallen, event.offset,
         )  # fmt: skip
-        return Output(topics.DRIFT_ALARMS, state.user_id.encode(), encode(alarm), record.partition)
+        since = Since(event.at_s, record.timestamp_ms)
+        return Output(topics.DRIFT_ALARMS, state.user_id.encode(), encode(alarm), record.partition, since=since)
 
     # spaces
 

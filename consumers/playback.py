@@ -11,10 +11,12 @@ from typing import IO, Any, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from consumers.board import quality_counts
 from consumers.replay import has_repeats, replay
 from consumers.report import number, write_report
 from stream.errors import LogError
 from stream.events import Interaction, Item
+from stream.metrics import Figures
 from stream.settings import Settings
 
 
@@ -37,7 +39,7 @@ def play(
         bar = stack.enter_context(_progress(console))
         task = bar.add_task("replay", total=None, figures="")
 
-        def tell(done: int, in_all: int, figures: dict[str, Any]) -> None:
+        def tell(done: int, in_all: int, figures: Figures) -> None:
             bar.update(task, completed=done, total=in_all, figures=rolling(figures))
 
         result = replay(name, items, interactions, settings, recommendations=lists, on_progress=tell)
@@ -55,17 +57,17 @@ def suited(settings: Settings, interactions: Iterable[Interaction]) -> Settings:
     return settings.model_copy(update={"scoring": scoring})
 
 
-def rolling(figures: dict[str, Any]) -> str:
+def rolling(figures: Figures) -> str:
     """Hit rates so far.
 
-    >>> rolling({"tested_total": 200, "hits_10_total": 30, "served_tested_total": 100, "served_hits_10_total": 9})
+    >>> hits = {("hits_10_total", "arrival", "v1"): 30.0, ("hits_10_total", "served", "v1"): 18.0}
+    >>> rolling({("tested_total", "v1"): 200.0, **hits})
     'hit rate at 10: on arrival .150, served .090'
     """
-    if not figures.get("tested_total"):
+    tested, arrival, served, _ = quality_counts(figures)
+    if not tested:
         return "warming up"
-    arrival = figures["hits_10_total"] / figures["tested_total"]
-    served = figures["served_hits_10_total"] / max(figures["served_tested_total"], 1)
-    return f"hit rate at 10: on arrival {number(float(arrival))}, served {number(float(served))}"
+    return f"hit rate at 10: on arrival {number(arrival / tested)}, served {number(served / tested)}"
 
 
 def summary(result: dict[str, Any]) -> Iterator[str]:

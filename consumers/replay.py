@@ -36,6 +36,7 @@ from stream.errors import LogError
 from stream.events import Interaction, Item, Recommendation
 from stream.lm import NextItemLM
 from stream.messages import DriftAlarm, ModelHealth, ModelVersion, Ruling, TrainingJob
+from stream.metrics import Figures
 from stream.records import Handler, Output, Record
 from stream.settings import Settings
 from stream.space import Space
@@ -46,7 +47,7 @@ TIDY_BLOCKS = 2_000  # blocks between two compactions of the bus
 DELAY_S = 600.0  # event time from a decision to its version going live, where the settings name none
 FEW_REPEATS = 0.01  # share of repeated interactions below which a log is taken to have none
 
-Progress = Callable[[int, int, dict[str, Any]], None]  # events done, events in all, figures so far
+Progress = Callable[[int, int, Figures], None]  # events done, events in all, figures so far
 
 
 @dataclass(slots=True)
@@ -234,7 +235,7 @@ def replay(
                 run.tidy()
             if on_progress and (now_s := time.perf_counter()) - told_s > 1.0:
                 told_s = now_s
-                on_progress(done, events_in_all, {str(k[0]): v for k, v in run.handler("scorer").figures().items()})
+                on_progress(done, events_in_all, run.handler("scorer").figures())
         return _result(name, run, events_in_all, before, time.perf_counter() - began_s)
 
 

@@ -25,7 +25,7 @@ from stream.errors import StoreError
 from stream.messages import BlockLoss, Fresh, ModelHealth, ModelVersion, UserState
 from stream.ranker import Ranker
 from stream.ranking import top
-from stream.records import Output, Record
+from stream.records import Output, Record, Since
 from stream.settings import Settings
 from stream.space import Space
 from stream.statistics import TAIL, ItemStats
@@ -62,7 +62,7 @@ class ScorerHandler:
         self.shelf = Shelf(model_loader)
         self.journal: list[dict[str, object]] = self.shelf.journal
         self._restored: dict[int, list[Record]] = {}
-        self._counts: dict[str, int] = {"recommendations": 0, "erased": 0}
+        self._counts: dict[str, int] = dict.fromkeys(("events", "untested", "recommendations", "erased"), 0)
         self.examiner = Examiner(self.config, self.items, self.shelf, self.ranker)
 
     # ------------------------------------------------------------------ the four verbs
@@ -118,30 +118,25 @@ class ScorerHandler:
                 yield Output(topics.RECOMMENDATIONS, user_id.encode(), None, number)
 
     def figures(self) -> Mapping[tuple[str, ...], float]:
-        """Counters and gauges; see `stream.metrics`."""
+        """Counters since the start of this handler, and gauges; see `stream.metrics`."""
         parts = list(self.parts.values())
         live = self.shelf.live
         out: dict[tuple[str, ...], float] = {
-            ("events_total",): sum(p.events for p in parts),
-            ("untested_total",): sum(p.untested for p in parts),
+            ("events_total",): self._counts["events"],
+            ("untested_total",): self._counts["untested"],
             ("users",): sum(len(p.people) for p in parts),
             ("items",): len(self.catalogue),
-            ("tested_total",): sum(p.arrival.tested for p in parts),
-            ("hits_10_total",): sum(p.arrival.hits_10 for p in parts),
-            ("ndcg_10_sum_total",): sum(p.arrival.ndcg_10 for p in parts),
-            ("served_tested_total",): sum(p.served.tested for p in parts),
-            ("served_hits_10_total",): sum(p.served.hits_10 for p in parts),
-            ("popularity_hits_10_total",): sum(p.popularity.hits_10 for p in parts),
             ("recommendations_total",): self._counts["recommendations"],
             ("erased_total",): self._counts["erased"],
             ("open_blocks",): sum(len(p.deadlines) for p in parts),
             ("event_timestamp_seconds",): max((p.clock_s for p in parts), default=0.0),
-            ("swaps_total", "swapped"): self.shelf.swaps["swapped"],
-            ("swaps_total", "refused"): self.shelf.swaps["refused"],
         }
+        out |= {("swaps_total", result): n for result, n in self.shelf.swaps.items()}
+        out |= self.examiner.measures.figures()
         if live:
             out["live_version_info", live.version.version] = 1
             out["model_horizon_timestamp_seconds",] = live.version.at_s
+            out["model_published_timestamp_seconds",] = live.version.published_s
         if self.shelf.shadow_name:
             out["shadow_version_info", self.shelf.shadow_name] = 1
         return out
@@ -186,6 +181,7 @@ class ScorerHandler:
         person = part.people.setdefault(state.user_id, Person())
         missed = state.seq - len(state.fresh) - person.seq if person.seq else 0
         part.untested += max(missed, 0)
+        self._counts["untested"] += max(missed, 0)
         new = state.fresh[-missed:] if missed < 0 else state.fresh  # a repeated record, or a part of one
         for fresh in new:
             yield from self._on_event(record.partition, part, person, state, fresh)
@@ -197,7 +193,7 @@ class ScorerHandler:
         person.seq = max(person.seq, state.seq)
         part.dirty.add(state.user_id)
         if new and part.events > self.config.warm_up_events:
-            yield self._recommend(record.partition, part, state, person)
+            yield self._recommend(record, part, state, person)
 
     def _on_event(self, number: int, part: Part, person: Person, state: UserState, fresh: Fresh) -> Iterator[Output]:
         part.clock_s = max(part.clock_s, fresh.at_s)
@@ -221,6 +217,7 @@ class ScorerHandler:
         if counts:
             opened.items.append(item)
         part.events += 1
+        self._counts["events"] += 1
         if part.events % self.config.health_events == 0:
             yield self._health(number, part)
 
@@ -253,7 +250,7 @@ class ScorerHandler:
 
     # ------------------------------------------------------------------ outputs
 
-    def _recommend(self, number: int, part: Part, state: UserState, person: Person) -> Output:
+    def _recommend(self, record: Record, part: Part, state: UserState, person: Person) -> Output:
         opened = person.open
         more = opened.items if opened else []
         tail = (person.tail + more)[-self.settings.users.tail :]
@@ -278,6 +275,7 @@ class ScorerHandler:
             for item, reasons in zip(best, because, strict=True)
         ]
         person.served = best
+        self.examiner.measures.listed(best)
         self._counts["recommendations"] += 1
         message = events.Recommendation(
             user_id=state.user_id,
@@ -288,7 +286,9 @@ class ScorerHandler:
             horizon=events.rfc3339(live.version.at_s if live else 0.0),
             drifted=profile.drifted,
         )
-        return Output(topics.RECOMMENDATIONS, state.user_id.encode(), events.encode(message), number)
+        since = Since(state.fresh[-1].at_s, record.timestamp_ms)
+        key, value = state.user_id.encode(), events.encode(message)
+        return Output(topics.RECOMMENDATIONS, key, value, record.partition, since=since)
 
     def _health(self, number: int, part: Part) -> Output:
         live = self.shelf.live

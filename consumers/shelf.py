@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from stream.errors import StoreError
 from stream.messages import ModelVersion, Ruling
 from stream.prequential import Model
-from stream.versions import live, shadow
+from stream.versions import live, number, shadow
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 KEPT_USERS = 4_096  # user vectors kept per version, the least recently used goes first
+RESULTS = ("swapped", "refused", "rolled_back")
 STARTUP_S = 120.0  # how long a scorer that has just started waits for the model that was live
 
 
@@ -123,7 +124,7 @@ class Shelf:
     refused: dict[str, str] = field(default_factory=dict)  # version → why
     live: Slot | None = None
     shadow_name: str = ""  # the candidate in shadow, "" while there is none
-    swaps: dict[str, int] = field(default_factory=lambda: {"swapped": 0, "refused": 0})
+    swaps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RESULTS, 0))
     journal: list[dict[str, object]] = field(default_factory=list)
     _look: bool = False  # something changed since the last advance
     _next_s: float = float("inf")  # event time at which the next version may go live
@@ -155,7 +156,7 @@ class Shelf:
             return False
         before = self.live.version.version if self.live else ""
         self.live = slot
-        self.swaps["swapped"] += 1
+        self.swaps["rolled_back" if before and number(target) < number(before) else "swapped"] += 1
         self.journal.append({"event": "swapped", "version": target, "before": before, "path": slot.version.path})
         self._tidy()
         return True

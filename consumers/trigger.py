@@ -33,6 +33,7 @@ from stream.records import Output, Record
 from stream.settings import Settings
 
 KEY = b"trigger"
+RULINGS = ("promoted", "refused")
 
 
 class TriggerHandler:
@@ -61,10 +62,12 @@ class TriggerHandler:
         }
 
     def figures(self) -> Mapping[tuple[str, ...], float]:
-        """Decisions since the beginning, and the evidence as it was last weighed."""
-        out: dict[tuple[str, ...], float] = {("jobs_total", name): n for name, n in self._state.jobs.items()}
-        out |= {("rulings_total", name): n for name, n in self._state.rulings.items()}
-        out["alarms_total", "population", "adwin"] = self._population.rises
+        """Decisions since the start of this handler, and the evidence as it was last weighed."""
+        jobs, rulings, rises = self._restored
+        out: dict[tuple[str, ...], float] = {("jobs_total", t): n - jobs.get(t, 0) for t, n in self._state.jobs.items()}
+        out |= {("rulings_total", r): self._state.rulings.get(r, 0) - rulings.get(r, 0) for r in RULINGS}
+        out["alarms_total", "population", "adwin"] = self._population.rises - rises
+        out["job_outstanding",] = self._state.outstanding
         out["event_timestamp_seconds",] = self._state.now_s
         for reading in self._readings:
             out["evidence", reading.trigger] = reading.now
@@ -114,6 +117,7 @@ class TriggerHandler:
         for events, alarms in state.share:
             self._share.add(events, alarms)
         self._test = SequentialTest.of(state.test) if state.test else None
+        self._restored = dict(state.jobs), dict(state.rulings), int(rises)
 
     # what comes in
 

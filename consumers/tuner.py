@@ -146,7 +146,7 @@ class TunerHandler:
         result = "failed" if trained.failed else trained.verdict.verdict
         for key, amount in (
             (("trainings_total", job.trigger, result), 1.0),
-            (("training_seconds_total",), trained.outcome.seconds),
+            (("training_seconds_total", job.trigger, result), trained.outcome.seconds),
             (("training_steps_total",), float(trained.outcome.steps)),
         ):
             self._counts[key] = self._counts.get(key, 0.0) + amount

@@ -8,12 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import distributions
 
 import structlog
 
-from stream.metrics import Metrics
-from stream.records import Handler, Output, Record
+from stream.metrics import LAG, Metrics
+from stream.records import Handler, Output, Record, Since
 
+RELEASE = next((d.version for d in distributions(name="meander")), "source")
 SHOW_EVERY_S = 0.5  # figures and lags are brought up to date at most this often
 
 
@@ -26,9 +28,16 @@ class Watch:
     1.0
     """
 
-    def __init__(self, name: str, metrics: Metrics | None = None, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        metrics: Metrics | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+        wall_s: Callable[[], float] = time.time,
+    ) -> None:
         self.name, self.metrics, self.ready = name, metrics or Metrics(), threading.Event()
-        self._now_s, self._shown_s = now_s, float("-inf")
+        self._now_s, self._wall_s, self._shown_s = now_s, wall_s, float("-inf")
+        self.metrics.gauge("build_info").labels(RELEASE).set(1)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(consumer=name)
 
     def decided(self, handler: Handler, where: str) -> None:
@@ -39,7 +48,8 @@ class Watch:
 
     def parked(self, where: str, field: str, reason: str) -> None:
         """A malformed record goes to dead-letters."""
-        self.metrics.counter("parked_total").labels(re.split(r"[.\[]", field)[0]).inc()  # no indices: labels are few
+        first = re.split(r"[.\[]", field)[0]  # no indices: labels are few
+        self.metrics.counter("parked_total").labels(where.partition("[")[0], first).inc()
         self._log.warning("parked", where=where, reason=reason)
 
     def restored(self, partitions: Sequence[int], records: int, seconds: float) -> None:
@@ -66,6 +76,9 @@ class Watch:
             self.metrics.counter("records_total").labels(topic).inc(n)
         for topic, n in Counter(out.topic for out in outputs).items():
             self.metrics.counter("outputs_total").labels(topic).inc(n)
+        for out in outputs:
+            if out.since is not None:
+                self._published(out.topic, out.since)
 
     @contextmanager
     def committing(self) -> Iterator[None]:
@@ -79,8 +92,14 @@ class Watch:
             return
         self._shown_s = self._now_s()
         self.metrics.figures.show(handler.figures())
-        for (topic, partition), lag in lags().items():
-            self.metrics.gauge("lag_records").labels(topic, str(partition)).set(lag)
+        self.metrics.lags.show({(LAG, topic, str(partition)): lag for (topic, partition), lag in lags().items()})
+
+    def _published(self, topic: str, since: Since) -> None:
+        """Measure how long what stands on `topic` now has taken."""
+        histogram, wall_s = self.metrics.histogram("publish_seconds"), self._wall_s()
+        histogram.labels(topic, "event").observe(max(wall_s - since.event_s, 0.0))
+        if since.arrived_ms > 0:
+            histogram.labels(topic, "arrival").observe(max(wall_s - since.arrived_ms / 1000, 0.0))
 
     def now_s(self) -> float:
         """Seconds on the clock of this watch, for durations."""

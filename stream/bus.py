@@ -127,7 +127,8 @@ class MemoryBus:
                 out.partition if out.partition is not None else zlib.crc32(out.key or b"") % self.width(out.topic)
             )
             log = self.logs[out.topic, partition]
-            log.append(Record(out.topic, partition, self._end(out.topic, partition), out.key, out.value))
+            offset = self._end(out.topic, partition)
+            log.append(Record(out.topic, partition, offset, out.key, out.value, out.timestamp_ms or 0))
 
     def compact(self, topic: str) -> None:
         """Drop all records of `topic` but the newest of each key (and its tombstone, too)."""

@@ -554,7 +554,7 @@ def send_all(bus: KafkaBus, producer: Any, outputs: Iterable[Output]) -> None:
 
 def _send(bus: KafkaBus, producer: Any, out: Output) -> Any:
     try:
-        return producer.send(bus.wire(out.topic), key=out.key, value=out.value, partition=out.partition)
+        return producer.send(bus.wire(out.topic), out.value, out.key, None, out.partition, out.timestamp_ms)
     except ValueError as error:  # an unknown partition, or neither key nor value
         raise BrokerError(f"writing to {out.topic}: {error}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Record:
     key: bytes | None
     value: bytes | None  # None is a tombstone
     timestamp_ms: int = 0  # wall time of the append; domain code takes event time from the value instead
+    # (of user-states: that of the newest interaction in it)
 
     @property
     def where(self) -> str:
@@ -28,18 +29,28 @@ class Record:
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
+class Since(NamedTuple):
+    """What a record answers: the times of the newest interaction in it, from which its delay is measured."""
+
+    event_s: float  # event time
+    arrived_ms: int  # wall time of the append to interactions; 0: not known
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One record to be written.
 
     `partition` is the input's partition number for everything that must stay aligned with it; None lets the
-    bus choose by the key's hash.
+    bus choose by the key's hash. With `timestamp_ms` the record carries that wall time instead of the time at which it
+    is written, so that a delay can be measured over several processes.
     """
 
     topic: str
     key: bytes | None
     value: bytes | None  # None writes a tombstone
     partition: int | None = None
+    timestamp_ms: int | None = None
+    since: Since | None = None  # measured when the record is committed; it is not written
 
 
 class Handler(Protocol):

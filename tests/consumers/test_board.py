@@ -13,9 +13,9 @@ INTEREST = {
 }  # fmt: skip
 SCORER = {
     ("events_total",): 900.0, ("items",): 12.0, ("live_version_info", "v2"): 1.0, ("shadow_version_info", "v3"): 1.0,
-    ("swaps_total", "swapped"): 2.0, ("swaps_total", "refused"): 1.0, ("tested_total",): 100.0,
-    ("hits_10_total",): 10.0, ("served_tested_total",): 90.0, ("served_hits_10_total",): 8.0,
-    ("popularity_hits_10_total",): 3.0,
+    ("swaps_total", "swapped"): 2.0, ("swaps_total", "refused"): 1.0, ("tested_total", "v1"): 40.0,
+    ("tested_total", "v2"): 60.0, ("hits_10_total", "arrival", "v1"): 4.0, ("hits_10_total", "arrival", "v2"): 6.0,
+    ("hits_10_total", "served", "v2"): 8.0, ("hits_10_total", "popularity", "v2"): 3.0,
 }  # fmt: skip
 LOOP = {("ready",): 1.0, ("lag_records", "interactions", "0"): 70.0, ("lag_records", "text-vectors", "0"): 1.0}
 
@@ -58,17 +58,17 @@ def test_hit_rates_roll_over_a_window() -> None:
     quality = Quality()
     assert quality.rates == ()
     n = float(WINDOW_TESTED)
-    quality.update((n, n * 0.1, n, n * 0.08, n * 0.02))
-    quality.update((2 * n, n * 0.4, 2 * n, n * 0.28, n * 0.06))
+    quality.update((n, n * 0.1, n * 0.08, n * 0.02))
+    quality.update((2 * n, n * 0.4, n * 0.28, n * 0.06))
     assert quality.rates == pytest.approx((0.3, 0.2, 0.04))
-    quality.update((2 * n, n * 0.4, 2 * n, n * 0.28, n * 0.06))
+    quality.update((2 * n, n * 0.4, n * 0.28, n * 0.06))
     assert len(quality.history) == 2  # nothing new was tested
 
 
 def test_hit_rates_begin_anew_with_the_counters() -> None:
     quality = Quality()
-    quality.update((1_000.0, 100.0, 1_000.0, 50.0, 10.0))
-    quality.update((10.0, 5.0, 10.0, 4.0, 3.0))
+    quality.update((1_000.0, 100.0, 50.0, 10.0))
+    quality.update((10.0, 5.0, 4.0, 3.0))
     assert quality.rates == (0.5, 0.4, 0.3)
 
 
@@ -78,9 +78,12 @@ def vars_of(training: Training | None) -> tuple[str, float] | None:
 
 def rounds() -> Iterator[dict[str, Figures]]:
     trigger: Figures = {("alarms_total", "population", "adwin"): 2.0}
-    tuner: Figures = {("training_progress_ratio", "users"): 0.25, ("parked_total", "kind"): 1.0}
+    tuner: Figures = {("training_progress_ratio", "users"): 0.25, ("parked_total", "training-jobs", "kind"): 1.0}
     yield {"interest": {**INTEREST, **LOOP}, "scorer": SCORER, "trigger": trigger, "tuner": tuner}
-    yield {"interest": {**INTEREST, ("parked_total", "at"): 4.0}, "tuner": {("jobs_total", "users"): 1.0}}
+    yield {
+        "interest": {**INTEREST, ("parked_total", "interactions", "at"): 4.0},
+        "tuner": {("jobs_total", "users"): 1.0},
+    }
 
 
 def test_the_board_adds_the_processes_up() -> None:
@@ -90,7 +93,7 @@ def test_the_board_adds_the_processes_up() -> None:
     assert board.alarms == {"user": 3, "population": 2}
     assert (board.version, board.shadow, board.swaps, board.parked) == ("v2", "v3", 2, 1)
     assert vars_of(board.training) == ("users", 0.25)
-    assert board.quality.rates == pytest.approx((10 / 100, 8 / 90, 3 / 100))
+    assert board.quality.rates == pytest.approx((10 / 100, 8 / 100, 3 / 100))
     board.update(1.0, second)
     assert vars_of(board.training) is None
     assert board.alarms == {"user": 3, "population": 2}  # trigger did not answer this time

@@ -22,14 +22,14 @@ def get(server: HttpServer, page: str) -> tuple[int, str]:
 
 def test_pages() -> None:
     metrics, ready = Metrics(), [False]
-    metrics.counter("parked_total").labels("at").inc(3)
+    metrics.counter("parked_total").labels("items", "at").inc(3)
     with HttpServer(Http(), metrics.registry, lambda: ready[0]) as server:
         assert server.address.startswith("127.0.0.1:")
         assert get(server, "healthz") == (200, "alive\n")
         assert get(server, "readyz") == (503, "not assigned or not restored yet\n")
         ready[0] = True
         assert get(server, "readyz") == (200, "ready\n")
-        assert 'meander_parked_total{field="at"} 3.0' in get(server, "metrics")[1]
+        assert 'meander_parked_total{field="at",topic="items"} 3.0' in get(server, "metrics")[1]
         assert get(server, "else") == (404, "there are /metrics, /healthz and /readyz\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from stream.errors import BadRecord, StateError, StoreError
 from stream.events import Erasure, Interaction
 from stream.messages import DriftAlarm, ItemVector, ModelVersion, TextVector, UserState, as_bytes
 from stream.profile import unpack
-from stream.records import Output, Record
+from stream.records import Output, Record, Since
 from stream.settings import Settings
 from stream.space import Space
 
@@ -365,3 +366,28 @@ def test_without_any_vector_states_are_counters_and_tails(shop: Shop) -> None:
     out = drive(made, [interaction(0, "ann", "toy01", 1.0), *broadcasts(shop), interaction(1, "ann", "toy04", 2.0)])
     assert set(states(out)[-1].mass) == {"Toy Thing"}  # rebuilt: the first counts as well
     assert states(out)[-1].mass["Toy Thing"] > 1.9
+
+
+def test_a_state_carries_the_arrival_of_its_newest_interaction(shop: Shop) -> None:
+    made = handler(shop)
+    records = [interaction(i, "ann", item, 60.0) for i, item in enumerate(shop.ids[:3])]
+    arrived = [replace(record, timestamp_ms=7_000 + record.offset) for record in records]
+    (out,) = drive(made, [*broadcasts(shop), *arrived])
+    assert (out.timestamp_ms, out.since) == (7_002, Since(60.0, 7_002))
+
+
+def test_the_bytes_of_all_states_are_told(shop: Shop) -> None:
+    made = handler(shop)
+    drive(made, [*broadcasts(shop), *season(shop, 300)])
+
+    def held() -> int:
+        return sum(len(packed) for part in made._parts.values() for packed in part.states.values())
+
+    assert made.figures()["state_bytes",] == held() > 0
+    for number, part in made._parts.items():
+        for user, packed in list(part.states.items()):
+            made.restore(Record("user-states", number, 0, user.encode(), packed))  # once more: counted once
+    assert made.figures()["state_bytes",] == held()
+    for number in range(12):
+        list(made.forget(f"u{number}"))
+    assert made.figures()["state_bytes",] == held() == 0

@@ -22,9 +22,9 @@ FIGURES: Mapping[str, Mapping[tuple[str, ...], float]] = {
     "interest": {("events_total",): 1_000.0, ("users",): 40.0, ("event_timestamp_seconds",): 1_314_835_200.0,
                  ("ready",): 1.0, ("lag_records", "interactions", "0"): 1_234.0,
                  ("alarms_total", "user", "page_hinkley"): 3.0},
-    "scorer": {("events_total",): 900.0, ("live_version_info", "v1"): 1.0, ("tested_total",): 100.0,
-               ("hits_10_total",): 12.0, ("served_tested_total",): 100.0, ("served_hits_10_total",): 9.0,
-               ("popularity_hits_10_total",): 3.0, ("ready",): 1.0},
+    "scorer": {("events_total",): 900.0, ("live_version_info", "v1"): 1.0, ("tested_total", "v1"): 100.0,
+               ("hits_10_total", "arrival", "v1"): 12.0, ("hits_10_total", "served", "v1"): 9.0,
+               ("hits_10_total", "popularity", "v1"): 3.0, ("ready",): 1.0},
     "tuner": {("training_progress_ratio", "population"): 0.4},
 }  # fmt: skip
 JOB = TrainingJob("j2", 90.0, "refresh", "population", {}, {0: 9}, {0: 4}, "v1", 3)

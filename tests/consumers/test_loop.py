@@ -138,7 +138,7 @@ def test_malformed_records_are_parked_and_processing_goes_on(counting: Any) -> N
     assert letters[0].consumer == "counting"
     assert [record.key for record in bus.read("dead-letters")] == [b"interactions[0]@7", b"interactions[0]@9"]
     assert dict(told(bus, "user-states"))[b"ann"] == b"5"
-    assert value(watch, "parked_total", field="value") == 2
+    assert value(watch, "parked_total", topic="interactions", field="value") == 2
     assert value(watch, "records_total", topic="interactions") == 10
 
 

@@ -29,7 +29,7 @@ def test_the_summary_has_both_hit_rates_and_every_training() -> None:
 
 def test_hit_rates_while_it_runs() -> None:
     assert rolling({}) == "warming up"
-    assert rolling({"tested_total": 0}) == "warming up"
+    assert rolling({("tested_total", "v1"): 0}) == "warming up"
 
 
 @pytest.mark.parametrize("name", ["lists.jsonl", "lists.jsonl.gz"])

@@ -74,7 +74,7 @@ def test_a_damaged_version_is_refused_and_the_old_one_keeps_serving(broken: Any)
     shelf.on_version("v2", version("v2", parent="v1"))
     shelf.advance(1.0)
     assert names(shelf) == "v1"
-    assert shelf.swaps == {"swapped": 1, "refused": 1}
+    assert shelf.swaps == {"swapped": 1, "refused": 1, "rolled_back": 0}
     assert shelf.journal[-1]["event"] == "swap refused"
     shelf.on_version("v3", version("v3", parent="v1"))
     shelf.advance(2.0)
@@ -90,6 +90,7 @@ def test_a_rollback_brings_the_parent_back() -> None:
     shelf.on_version("v2/rollback", Ruling("v2", "rollback", 1.0, 0.0, "worse", {}))
     shelf.advance(1.0)
     assert names(shelf) == "v1"
+    assert shelf.swaps == {"swapped": 1, "refused": 0, "rolled_back": 1}
 
 
 def test_refused_candidates_are_never_loaded() -> None:

@@ -290,7 +290,8 @@ def test_restarts_change_no_decision(every: int) -> None:
         rulings = [Record("model-versions", 0, 0, o.key, o.value) for o in out if o.topic == "model-versions"]
         assert drive(made, [*known, *rulings]) == []
     assert out == expected
-    assert made.figures()["jobs_total", "warm-up"] == whole.figures()["jobs_total", "warm-up"] == 1
+    counted = [handler.figures()["jobs_total", "warm-up"] for handler in (whole, made)]
+    assert counted == [1, 0]  # what a predecessor has counted is not counted again
 
 
 def test_records_read_again_count_once() -> None:

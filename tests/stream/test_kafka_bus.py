@@ -99,6 +99,9 @@ def test_what_is_written_is_read_where_it_was_put(any_broker: Kafka) -> None:
         ]
         assert records[0].key == b"ann"
         assert records[0].timestamp_ms == pytest.approx(time.time() * 1000, abs=60_000)
+        bus.send([Output("interactions", b"ann", b"late", 1, timestamp_ms=1_700_000_000_123)])
+        (late,) = bus.read("interactions", {1: (5, 6)})
+        assert late.timestamp_ms == 1_700_000_000_123  # what it answers, not when it was written
         assert [(r.key, r.value) for r in bus.read("items")] == [(b"mug", None)]
         assert list(bus.read("erasures")) == []
 

@@ -20,7 +20,7 @@ def test_names_follow_the_conventions() -> None:
     ("key", "message"),
     [
         (("usres",), "must be a name in stream.metrics.METRICS, got 'usres'"),
-        (("ready",), "one that handlers report, got 'ready'"),
+        (("ready",), "one that the handler reports, got 'ready'"),
         (("alarms_total", "user"), r"must have labels \('scope', 'detector'\), got \('user',\)"),
     ],
 )
@@ -37,11 +37,11 @@ def test_a_scrape_shows_the_handlers_figures_and_the_loops_own() -> None:
     figures = {("events_total",): 7.0, ("alarms_total", "user", "page_hinkley"): 3.0}
     metrics.figures.show(figures)
     figures["events_total",] = 9.0  # the handler goes on: what is served does not move until it is shown again
-    metrics.counter("parked_total").labels("at").inc()
+    metrics.counter("parked_total").labels("items", "at").inc()
     text = generate_latest(metrics.registry).decode()
     assert "meander_events_total 7.0" in text
     assert 'meander_alarms_total{detector="page_hinkley",scope="user"} 3.0' in text
-    assert 'meander_parked_total{field="at"} 1.0' in text
+    assert 'meander_parked_total{field="at",topic="items"} 1.0' in text
 
 
 def test_asking_for_a_metric_of_another_kind_is_refused() -> None:
@@ -54,6 +54,7 @@ def test_every_metric_can_be_served() -> None:
     metrics.figures.show(
         {(row.name, *("x" for _ in row.labels)): 1.0 for row in METRICS.values() if row.source == "handler"}
     )
+    metrics.lags.show({("lag_records", "interactions", "0"): 1.0})
     check({("users",): 1.0})
     text = generate_latest(metrics.registry).decode()
     for row in METRICS.values():
