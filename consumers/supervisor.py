@@ -24,6 +24,7 @@ from stream.metrics import parse
 from stream.settings import Settings
 
 SCRAPE_TIMEOUT_S = 0.5
+TARGETS = "targets.json"
 
 
 def module_command(role: str) -> list[str]:
@@ -34,6 +35,8 @@ def module_command(role: str) -> list[str]:
 @dataclass(slots=True)
 class Supervisor:
     """Starts one process per role, each with its log file and HTTP port, for as long as the context lasts.
+
+    `targets.json` beside the log files tells Prometheus (file_sd) where their metrics are.
 
     Nothing is restarted: a process that ends on its own has lost something that a restart would hide. Call `check` now
     and then; it tells. On leaving, also by an exception, all children get SIGTERM, and after 5 s SIGKILL; on Linux they
@@ -55,6 +58,7 @@ class Supervisor:
                 env = environment(self.settings) | {"MEANDER_HTTP__PORT": str(self.ports[role])}
                 self.log(role).unlink(missing_ok=True)
                 self.processes[role] = children.start(self.command(role), self.log(role), env)
+            (self.directory / TARGETS).write_text(json.dumps(self.targets(), indent=1), encoding="utf-8")
         except BaseException:
             self.stop()
             raise
@@ -68,6 +72,13 @@ class Supervisor:
     def log(self, role: str) -> Path:
         """The log file of a role."""
         return self.directory / f"{role}.log"
+
+    def targets(self) -> list[dict[str, Any]]:
+        """Where Prometheus finds the processes, in the form of its file_sd; on entering, also as `targets.json`."""
+        return [
+            {"targets": [f"127.0.0.1:{port}"], "labels": {"job": "meander", "role": role}}
+            for role, port in self.ports.items()
+        ]
 
     def check(self) -> None:
         """Make sure that everything still runs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -122,3 +123,12 @@ def test_what_its_children_serve(tmp_path: Path) -> None:
         assert supervisor.ready() == ["interest"]
         assert supervisor.figures("interest")["alarms_total", "user", "ph"] == 2
         assert supervisor.figures("scorer") == {}
+
+
+def test_prometheus_is_told_where_they_are(tmp_path: Path) -> None:
+    with Supervisor(Settings(), tmp_path, roles=("interest", "scorer"), command=lambda _: ["true"]) as supervisor:
+        told = json.loads((tmp_path / "targets.json").read_text())
+    assert told == [
+        {"targets": [f"127.0.0.1:{supervisor.ports[role]}"], "labels": {"job": "meander", "role": role}}
+        for role in ("interest", "scorer")
+    ]
