@@ -1,11 +1,13 @@
 """Published versions: immutable directories with checksums, on any file system that fsspec reaches.
 
 A version's directory holds its files, then `manifest.json` with the SHA-256 of each, then `READY` with the SHA-256 of
-the manifest. `READY` is written last, so that a directory without it is one whose writer was interrupted.
+the manifest. `READY` is written last, so that a directory without it is one whose writer was interrupted. Nothing is
+renamed on object stores: there a file appears whole or not at all.
 """
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -21,12 +23,13 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from stream import versions
-from stream.errors import StoreError
+from stream.errors import SettingsError, StoreError
 from stream.messages import ModelVersion, Ruling
 from stream.settings import Store
 
 MANIFEST, READY = "manifest.json", "READY"
 FORMAT = 1
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure"}  # by the URL's protocol
 _NAME = re.compile(r"(v[1-9][0-9]*)-[0-9a-f]{12}\Z")  # version, and the head of its checksum
 
 
@@ -41,6 +44,9 @@ class Published:
 class ModelStore:
     """The store of `settings.store`.
 
+    Raises:
+        SettingsError: its path is a URL that nothing installed can open; the text names the extra that can.
+
     >>> import tempfile
     >>> box = Path(tempfile.mkdtemp())
     >>> made = box / "made"
@@ -53,11 +59,10 @@ class ModelStore:
     """
 
     def __init__(self, store: Store) -> None:
-        fs, root = fsspec.core.url_to_fs(store.path)
-        self.fs: Any = fs
-        self.root: str = root.rstrip("/")
+        self.fs, self.root = _opened(store.path)
         self.keep = store.keep
-        self._local = isinstance(fs, LocalFileSystem)
+        self._local = isinstance(self.fs, LocalFileSystem)
+        self._copies: Path | None = None  # where files from a remote store are put
 
     def publish(self, directory: Path, version: str) -> Published:
         """Copy the files of `directory` into a new version directory.
@@ -80,6 +85,8 @@ class ModelStore:
 
     def fetch(self, version: ModelVersion) -> Path:
         """A local directory with the files of `version`, all sums verified.
+
+        Those of a remote store are copied: the copy lasts until the next fetch, or the process's end.
 
         Raises:
             StoreError: it was not kept, or is missing, torn or corrupt; the text names the file.
@@ -104,16 +111,22 @@ class ModelStore:
 
         Kept are the newest `store.keep` promoted versions that stand, a candidate in shadow, every version that ships
         a drift space, the first (reference) version, and what is newer than all records.
+
+        Raises:
+            StoreError: the store cannot be listed, or refuses to remove.
         """
         known = list(records)
         wanted = self._wanted(known)
         newest = max((versions.number(r.version) for r in known), default=0)
         removed = []
-        for name in self._names():
-            match = _NAME.match(name)
-            if match and name not in wanted and versions.number(match.group(1)) <= newest:
-                self.fs.rm(self._at(name), recursive=True)
-                removed.append(name)
+        try:
+            for name in self._names():
+                match = _NAME.match(name)
+                if match and name not in wanted and versions.number(match.group(1)) <= newest:
+                    self.fs.rm(self._at(name), recursive=True)
+                    removed.append(name)
+        except OSError as error:
+            raise StoreError(f"{self.root} cannot be pruned: {error}") from error
         return removed
 
     def _wanted(self, records: list[ModelVersion | Ruling]) -> set[str]:
@@ -177,15 +190,20 @@ class ModelStore:
         manifest = self.fs.cat_file(self._at(path, MANIFEST))
         if hashlib.sha256(manifest).hexdigest() != checksum:
             raise StoreError(f"{where}/{MANIFEST} is corrupt: SHA-256 must be {checksum}")
-        local = Path(where) if self._local else Path(tempfile.mkdtemp(prefix=f"meander-{path}-"))
-        try:
-            for name, entry in json.loads(manifest)["files"].items():
-                self._check(path, name, entry, local)
-        except StoreError:
-            if not self._local:
-                shutil.rmtree(local)
-            raise
+        local = Path(where) if self._local else self._copy(path)
+        for name, entry in json.loads(manifest)["files"].items():
+            self._check(path, name, entry, local)
         return local
+
+    def _copy(self, path: str) -> Path:
+        """An empty directory for the copy of a version; the copy before it goes, so that a disk does not fill up."""
+        if self._copies is None:
+            self._copies = Path(tempfile.mkdtemp(prefix="meander-models-"))
+            atexit.register(shutil.rmtree, self._copies, ignore_errors=True)
+        for before in self._copies.iterdir():
+            shutil.rmtree(before)
+        (self._copies / path).mkdir()
+        return self._copies / path
 
     def _check(self, path: str, name: str, entry: dict[str, Any], local: Path) -> None:
         """Verify one file; from a remote store, bring it."""
@@ -200,6 +218,22 @@ class ModelStore:
         if not self._local:
             (local / name).parent.mkdir(parents=True, exist_ok=True)
             (local / name).write_bytes(content)
+
+
+def _opened(path: str) -> tuple[Any, str]:
+    """The file system of a path or URL, and the path on it.
+
+    Directory listings are not cached: other processes publish and prune.
+    """
+    try:
+        fs, root = fsspec.core.url_to_fs(path, use_listings_cache=False)
+    except ImportError as error:
+        extra = EXTRAS.get(path.partition("://")[0])
+        cure = f"pip install 'meander[{extra}]'" if extra else str(error)
+        raise SettingsError(f"store.path {path!r} needs a package that is not installed: {cure}") from None
+    except ValueError as error:  # a protocol that nobody knows, or credentials that are not there
+        raise SettingsError(f"store.path {path!r} cannot be used: {error}") from None
+    return fs, root.rstrip("/")
 
 
 def _manifest(directory: Path, version: str) -> bytes:

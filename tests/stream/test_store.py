@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from stream.errors import BadRecord, StoreError
+from stream.errors import BadRecord, SettingsError, StoreError
 from stream.messages import ModelVersion, Ruling
 from stream.settings import Store
 from stream.store import ModelStore, Published
@@ -132,6 +133,45 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path, made: Path) -> N
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="cannot be written"):
         ModelStore(Store(path=str(tmp_path / "file" / "models"))).publish(made, "v1")
+
+
+def test_a_copy_lasts_until_the_next(made: Path) -> None:
+    store = ModelStore(Store(path=f"memory://models-{uuid4().hex}"))
+    first, second = (store.publish(made, name) for name in ("v1", "v2"))
+    before = store.fetch(record("v1", first))
+    again = store.fetch(record("v1", first))
+    after = store.fetch(record("v2", second))
+    assert (before, before.exists(), list(after.parent.iterdir())) == (again, False, [after])
+
+
+@pytest.mark.parametrize(
+    ("path", "package", "message"),
+    [
+        ("s3://b/m", "s3fs", r"^store\.path 's3://b/m' needs .* not installed: pip install 'meander\[s3\]'$"),
+        ("gs://b/m", "gcsfs", r"pip install 'meander\[gcs\]'$"),
+        ("az://c/m", "adlfs", r"pip install 'meander\[azure\]'$"),
+        ("lakefs://r/m", "lakefs", r"^store\.path 'lakefs://r/m' needs .* not installed: .*lakefs"),
+        ("shop://b/m", "", r"^store\.path 'shop://b/m' cannot be used: Protocol not known: shop$"),
+    ],
+)
+def test_a_url_that_nothing_can_open(path: str, package: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # whether it is installed or not
+    with pytest.raises(SettingsError, match=message):
+        ModelStore(Store(path=path))
+
+
+def test_what_others_do_is_seen(tmp_path: Path) -> None:
+    assert ModelStore(Store(path=str(tmp_path))).fs.dircache.use_listings_cache is False
+
+
+def test_prune_says_what_it_may_not_do(store: ModelStore, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: str, recursive: bool) -> None:
+        raise PermissionError(f"no right to remove {path}")
+
+    published = [store.publish(made, name) for name in ("v1", "v2", "v3", "v4")]
+    monkeypatch.setattr(store.fs, "rm", denied)
+    with pytest.raises(StoreError, match=r"cannot be pruned: no right to remove .*v2-"):
+        store.prune([record(f"v{n}", one) for n, one in enumerate(published, 1)])
 
 
 def test_prune_keeps_what_somebody_needs(store: ModelStore, made: Path) -> None:
