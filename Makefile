@@ -15,7 +15,7 @@ TEST_ENV := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MPLB
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo replay test lint format bench-floors docs clean distclean
+.PHONY: help install demo replay test lint format bench-floors docs dashboards clean distclean
 
 help:  ## list the targets
 	@echo "Meander, a streaming recommender that follows its users as their interests drift"
@@ -49,6 +49,9 @@ bench-floors: $(VENV)/.installed  ## hit rates of whole replays against their fl
 
 docs: $(VENV)/.installed  ## write docs/topics.md and docs/settings.md anew from the code
 	$(BIN)/python docs/generate.py
+
+dashboards: $(VENV)/.installed-dev  ## write Grafana's dashboards anew from the code
+	$(BIN)/python -m deploy.grafana.generate
 
 clean:  ## remove caches and builds
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
