@@ -85,12 +85,11 @@ def figure(
     names: bool = False,
     empty: str = "-",
     decimals: int | None = None,
-    width: int = 3,
 ) -> PanelBuilder:
     """One number of the top row, or with `names` what its series are called; coloured when it can be good or bad."""
     mode = common.BigValueColorMode.VALUE if steps is CALM else common.BigValueColorMode.BACKGROUND
     text = common.BigValueTextMode.NAME if names else common.BigValueTextMode.VALUE
-    panel = stat.Panel().title(title).description(about).datasource(SOURCE).span(width).height(STAT_HEIGHT)
+    panel = stat.Panel().title(title).description(about).datasource(SOURCE).span(WIDTH // 8).height(STAT_HEIGHT)
     panel.with_target(query(line, "A", instant=True)).unit(unit).thresholds(thresholds(steps)).no_value(empty)
     panel.color_mode(mode).text_mode(text).graph_mode(common.BigValueGraphMode.NONE)
     panel.reduce_options(options.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
@@ -137,7 +136,7 @@ def states(title: str, about: str, line: Line, names: dict[int, tuple[str, str]]
     return panel.legend(options.VizLegendOptions().show_legend(False))
 
 
-def sheet(title: str, about: str, columns: dict[str, str], hidden: list[str], width: int, empty: str) -> PanelBuilder:
+def sheet(title: str, about: str, columns: dict[str, str], width: int, empty: str) -> PanelBuilder:
     """A table of the newest values: `columns` has a query per column, joined by their labels."""
     panel = table.Panel().title(title).description(about).datasource(SOURCE).span(width).height(HEIGHT)
     panel.unit("short").no_value(empty)
@@ -146,6 +145,6 @@ def sheet(title: str, about: str, columns: dict[str, str], hidden: list[str], wi
         ref = chr(ord("A") + i)
         panel.with_target(query(Line(expr, ""), ref, instant=True).format(PromQueryFormat.TABLE))
         names[f"Value #{ref}" if len(columns) > 1 else "Value"] = name
-    tidy = {"excludeByName": dict.fromkeys(["Time", "__name__", *hidden], True), "renameByName": names}
+    tidy = {"excludeByName": {"Time": True}, "renameByName": names}
     panel.with_transformation(dashboard.DataTransformerConfig("merge", options={}))
     return panel.with_transformation(dashboard.DataTransformerConfig("organize", options=tidy))

@@ -51,7 +51,7 @@ def dashboard() -> model.Dashboard:
 
 
 def glance() -> list[PanelBuilder]:
-    """Eight numbers, green when all is well."""
+    """Eight numbers, green when all is well; below them, what is not."""
     return [
         figure("Alerts firing",
                "Alerts of deploy/prometheus/alerts.yml that fire now. Each has an entry in docs/operations.md.",
@@ -87,6 +87,12 @@ def glance() -> list[PanelBuilder]:
                "Malformed records that went to the topic dead-letters instead of being handled.",
                Line("round(sum(increase(instance:meander_parked:sum[1h]))) or vector(0)", "records"), "short",
                high_is_bad(1, 100)),
+        states("Ready, by process",
+               "Green while partitions are assigned and restored. Red: it starts, restores, or a batch has failed.",
+               Line(f"max by (role, instance) (meander_ready{{{PICKED}}})", "{{role}} {{instance}}"),
+               {0: ("not ready", "red"), 1: ("ready", "green")}, 12),
+        sheet("Alerts that fire now", "By name, urgency and role; docs/operations.md says what to do about each.",
+              {"series": f"sum by (alertname, severity, role) ({FIRING})"}, 12, "none"),
     ]  # fmt: skip
 
 
@@ -213,22 +219,18 @@ def resources() -> list[PanelBuilder]:
 def processes() -> list[PanelBuilder]:
     """Who is there, and since when."""
     return [
-        states("Ready, by process",
-               "Green while partitions are assigned and restored. Red: it starts, restores, or a batch has failed.",
-               Line(f"max by (role, instance) (meander_ready{{{PICKED}}})", "{{role}} {{instance}}"),
-               {0: ("not ready", "red"), 1: ("ready", "green")}, 12),
-        sheet("Versions of Meander", "Which release runs where. More than one for long: an update stopped half-way.",
-              {"processes": f"count by (role, version) (meander_build_info{{{PICKED}}})"}, [], 12, "no process"),
         graph("Rebalances and restarts, last hour",
               "How often partitions were assigned anew (each time followed by a restore), and processes were started. "
               "A process that comes and goes takes its whole group with it.",
               [Line(f"sum by (role) (increase(meander_restores_total{{{PICKED}}}[1h]))", "assigned, {{role}}"),
                Line(f'sum by (role) (changes(process_start_time_seconds{{job="meander", {PICKED}}}[1h]))',
-                    "started, {{role}}")], Look("short")),
+                    "started, {{role}}")], Look("short", 6)),
         graph("Seconds of the newest restore", "How long a process was away after its newest assignment.",
-              [Line(f"max by (role) (meander_restore_seconds{{{PICKED}}})", "{{role}}")], Look("s")),
+              [Line(f"max by (role) (meander_restore_seconds{{{PICKED}}})", "{{role}}")], Look("s", 6)),
         graph("Records of the newest restore", "What it had to read back. It grows with people, compaction bounds it.",
-              [Line(f"max by (role) (meander_restored_records{{{PICKED}}})", "{{role}}")], Look("short")),
+              [Line(f"max by (role) (meander_restored_records{{{PICKED}}})", "{{role}}")], Look("short", 6)),
+        sheet("Versions of Meander", "Which release runs where. More than one for long: an update stopped half-way.",
+              {"processes": f"count by (role, version) (meander_build_info{{{PICKED}}})"}, 6, "no process"),
     ]  # fmt: skip
 
 

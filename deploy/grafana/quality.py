@@ -177,7 +177,7 @@ def drift() -> list[PanelBuilder]:
               "rise in nats, staleness, clock and continuous are numbers of interactions.",
               {"now": "max by (trigger) (meander_evidence)",
                "threshold": "max by (trigger) (meander_evidence_threshold)"},
-              [], 8, "nothing weighed yet"),
+              8, "nothing weighed yet"),
     ]  # fmt: skip
 
 
