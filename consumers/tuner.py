@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -24,6 +25,7 @@ from stream.gathering import Gathered, gather
 from stream.history import Histories, LoggedEvent
 from stream.lm import NextItemLM
 from stream.messages import ModelVersion, Ruling, TrainingJob, decode, decode_version, encode
+from stream.policy import TRIGGERS
 from stream.prequential import paired_losses
 from stream.records import Output, Record
 from stream.settings import Settings
@@ -86,7 +88,9 @@ class TunerHandler:
         self._settings, self._bus, self._store, self._train = settings, bus, store, train
         self._pair = pair
         self._records: dict[str, ModelVersion | Ruling] = {}  # by key of model-versions
-        self._counts: dict[tuple[str, ...], float] = {}
+        # zeros from the start: Prometheus sees a first training only where it has seen none before
+        names, results = ("trainings_total", "training_seconds_total"), ("promoted", "refused", "undecided", "failed")
+        self._counts: dict[tuple[str, ...], float] = dict.fromkeys(product(names, TRIGGERS, results), 0.0)
         self._progress: dict[str, float] = {}  # trigger of the running training → share done
 
     def figures(self) -> Mapping[tuple[str, ...], float]:

@@ -142,7 +142,7 @@ class TrainingJob(Struct, frozen=True, array_like=True, tag="j1"):
     job_id: str
     at_s: float  # event time of the decision; no fit uses later interactions
     kind: str  # "warm-up" or "refresh"
-    trigger: str  # "warm-up", "population", "users", "staleness", "clock", "continuous"
+    trigger: str  # one of stream.policy.TRIGGERS
     evidence: dict[str, float]
     horizon: dict[int, int]  # interactions partition → first offset that is NOT part of the data
     since: dict[int, int]  # the same of the training before; empty for the first

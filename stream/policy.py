@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from stream.evidence import AlarmShare, Population, Reading, readings
 from stream.settings import Trigger
 
+TRIGGERS = ("warm-up", "population", "users", "staleness", "clock", "continuous")  # all reasons for a training
+
 
 def weigh(trigger: Trigger, population: Population, share: AlarmShare, new_events: int) -> list[Reading]:
     """What the configured policy looks at, as it stands; nothing at all under `never`.

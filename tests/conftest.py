@@ -92,7 +92,7 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     properties = directory / "server.properties"
     properties.write_text(KAFKA_PROPERTIES.format(listen=kafka.bootstrap, port=children.free_port(), logs=directory))
     base = [java, "-Xmx512m", "-cp", f"{home}/libs/*"]
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster = "m" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:21]  # no option begins with an m
     tool = [*base, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
     subprocess.run(tool, check=True, capture_output=True)
     log = directory / "broker.log"

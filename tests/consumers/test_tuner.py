@@ -207,10 +207,8 @@ def test_a_failed_training_is_a_refused_version(tmp_path: Path) -> None:
     assert (version.verdict, version.path, version.steps) == ("refused", "", 0)
     assert version.gate == {"reason": "failed: training ended without a model: no memory"}
     assert world.tuner.journal[-1]["verdict"] == "refused"
-    assert world.tuner.figures() == {
-        ("trainings_total", "clock", "failed"): 1, ("training_seconds_total", "clock", "failed"): 0,
-        ("training_steps_total",): 0,
-    }  # fmt: skip
+    counted = {key: n for key, n in world.tuner.figures().items() if n}
+    assert counted == {("trainings_total", "clock", "failed"): 1}
 
 
 def _nobody(world: World) -> None:
