@@ -171,9 +171,19 @@ class TunerHandler:
         if verdict.verdict == "refused":
             return Trained(verdict, outcome=outcome)
         published = self._store.publish(plan.made, name)  # 5
-        removed = self._store.prune(self._records.values())
-        self.journal.append({"event": "version-published", "version": name, "path": published.path, "removed": removed})
+        self.journal.append({"event": "version-published", "version": name, "path": published.path})
+        self._prune()
         return Trained(verdict, published, outcome, space)
+
+    def _prune(self) -> None:
+        """Remove old versions; one that cannot be removed is no reason to refuse the new one."""
+        try:
+            removed = self._store.prune(self._records.values())
+        except StoreError as error:
+            self.journal.append({"event": "versions-not-removed", "reason": str(error)})
+        else:
+            if removed:
+                self.journal.append({"event": "versions-removed", "versions": removed})
 
     def _parent(self, job: TrainingJob) -> ModelVersion | None:
         """The version that a refresh goes on from; None for a first training."""

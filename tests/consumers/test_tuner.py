@@ -15,7 +15,7 @@ from consumers.training_worker import Outcome, Plan, in_process
 from consumers.tuner import TunerHandler
 from stream import metrics
 from stream.bus import MemoryBus
-from stream.errors import TrainingError
+from stream.errors import StoreError, TrainingError
 from stream.gate import PairedBlocks
 from stream.history import LoggedEvent
 from stream.lm import NextItemLM
@@ -209,6 +209,19 @@ def test_a_failed_training_is_a_refused_version(tmp_path: Path) -> None:
     assert world.tuner.journal[-1]["verdict"] == "refused"
     counted = {key: n for key, n in world.tuner.figures().items() if n}
     assert counted == {("trainings_total", "clock", "failed"): 1}
+
+
+def test_an_old_version_that_cannot_be_removed_refuses_no_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stuck(*_: object) -> list[str]:
+        raise StoreError("v0 must be removable: permission denied")
+
+    world = World(tmp_path / "models")
+    monkeypatch.setattr(ModelStore, "prune", stuck)
+    walks(world.bus, 0, 20)
+    assert world.tuned("warm-up").verdict == "promoted"
+    assert {"event": "versions-not-removed", "reason": "v0 must be removable: permission denied"} in world.tuner.journal
 
 
 def _nobody(world: World) -> None:
