@@ -220,7 +220,7 @@ def readme_page() -> str:
 def _tree() -> Iterator[str]:
     for path, about in TREE.items():
         yield f"{path:<24}{about}"
-        if path.endswith("/") and path != "tests/":
+        if path in ("stream/", "consumers/", "producers/", "docs/"):
             for module in sorted((ROOT / path).glob("*.py")):
                 docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
                 if module.name != "__init__.py":
@@ -233,9 +233,12 @@ TREE = {
     "consumers/": "one handler each, and the loop that runs them",
     "producers/": "logs, data sets and synthetic users, played into the topics",
     "tests/": "mirrors the tree; beside it what holds for all: layers, handlers, pages, containers",
-    "docs/": "topics.md and settings.md (generated), LOG.md (experiments, failed ones too)",
-    "deploy/": "Dockerfile",
-    "docker-compose.yml": "Apache Kafka and the five consumers",
+    "docs/": "operations.md (deploying, watching, the runbook), topics.md and settings.md (generated), LOG.md (experiments)",
+    "deploy/Dockerfile": "one image for all five consumers",
+    "deploy/prometheus/": "what is scraped, recording and alerting rules, and tests of every alert",
+    "deploy/grafana/": "two dashboards, the code that writes them, and the provisioning",
+    "deploy/k8s/": "kustomize: a base, and an overlay as an example",
+    "docker-compose.yml": "Apache Kafka, the five consumers, Prometheus and Grafana",
     "Makefile": "make help lists it",
     "constraints.txt": "the versions that were tested together",
     "ARCHITECTURE.md": "how it works, and why so",
