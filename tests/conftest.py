@@ -53,14 +53,14 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 auto.create.topics.enable=false
 """
-REQUIRED_IN_CI = ("kafka", "embedded")  # markers of tests that need a broker
+REQUIRED_IN_CI = ("kafka", "embedded", "prometheus")  # markers of tests that need a broker or another program
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where CI is set, turn a skipped test of a real broker into a failure: there it must run."""
+    """Where CI is set, turn a skipped test of a real broker or of Prometheus into a failure: there it must run."""
     report = yield
     needs = [name for name in REQUIRED_IN_CI if item.get_closest_marker(name)]
     if os.environ.get("CI") and needs and report.skipped:
