@@ -233,7 +233,7 @@ TREE = {
     "consumers/": "one handler each, and the loop that runs them",
     "producers/": "logs, data sets and synthetic users, played into the topics",
     "tests/": "mirrors the tree; beside it what holds for all: layers, handlers, pages, containers",
-    "docs/": "operations.md (deploying, watching, the runbook), topics.md and settings.md (generated), LOG.md (experiments)",
+    "docs/": "operations.md (the runbook, too), topics.md and settings.md (generated), LOG.md (experiments)",
     "deploy/Dockerfile": "one image for all five consumers",
     "deploy/prometheus/": "what is scraped, recording and alerting rules, and tests of every alert",
     "deploy/grafana/": "two dashboards, the code that writes them, and the provisioning",
