@@ -32,9 +32,12 @@ from kafka.coordinator.assignors.abstract import ConsumerProtocolAssignment
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import (
     CommitFailedError,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
     IllegalGenerationError,
     InvalidProducerEpochError,
     KafkaError,
+    NotCoordinatorError,
     OutOfOrderSequenceNumberError,
     ProducerFencedError,
     RebalanceInProgressError,
@@ -57,12 +60,15 @@ CALL_TIMEOUT_S = 30.0  # for whatever the client itself would wait for without e
 MAX_POLL_INTERVAL_MS = 600_000  # a handler that takes longer for a batch must call keep_alive
 TRANSACTION_TIMEOUT_MS = 30_000
 SILENCE_S = 10.0  # without a record, after which the broker is asked whether it is there
+COORDINATOR_S = 10.0  # wait for a group's coordinator
 JOIN_WAIT_S = 2.0  # of keep_alive, for a group that is dealing
 READ_CHUNK = 2_000  # records per poll of a bounded read
 
 # beyond what the client marks as retriable: after these, give the batch back, rejoin and handle it anew
 _RETRIABLE = (
     CommitFailedError,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
     IllegalGenerationError,
     OutOfOrderSequenceNumberError,
     RebalanceInProgressError,
@@ -468,9 +474,20 @@ class Admin:
             self._client.wait_for_topics(list(topics))
 
     def committed(self, group: str) -> dict[tuple[str, int], int]:
-        """(topic, partition) → committed offset of a group; nothing for a group that has never committed."""
+        """(topic, partition) → committed offset of a group; nothing for a group that has never committed.
+
+        A fresh Apache Kafka makes its topic for offsets when it is first asked, and has no coordinator until then.
+        """
+        deadline_s = time.monotonic() + COORDINATOR_S
         with _translated(f"asking for the offsets of {group}"):
-            found = self._client.list_group_offsets([group]).get(group, {})
+            while True:
+                try:
+                    found = self._client.list_group_offsets([group]).get(group, {})
+                    break
+                except (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError):
+                    if time.monotonic() > deadline_s:
+                        raise
+                    time.sleep(0.1)
         return {(place.topic, place.partition): entry.offset for place, entry in found.items() if entry.offset >= 0}
 
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
+from consumers import children
 from stream import settings
+from stream.kafka_bus import answers
+from stream.topics import TOPICS
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
@@ -245,23 +249,40 @@ def test_health_is_what_the_process_says() -> None:
 
 
 @pytest.mark.kafka
-def test_the_brokers_environment_is_understood_by_what_its_image_runs(tmp_path: Path) -> None:
+def test_the_topics_service_succeeds_on_a_fresh_broker_with_the_composed_environment(tmp_path: Path) -> None:
     """Kafka's image makes its properties of the variables with a class of the broker, and formats with them."""
     home, java = os.environ.get("KAFKA_HOME"), shutil.which("java")
     if not home or java is None:
         pytest.skip("needs Java 17 and KAFKA_HOME, a directory with Apache Kafka's libs/*.jar")
-    data = str(tmp_path / "data")
-    given = {name: str(value) for name, value in SERVICES["kafka"]["environment"].items()}
-    environment = {name: filled(value, dotenv()) for name, value in given.items()} | {"KAFKA_LOG_DIRS": data}
-    setup = ["setup", "--default-configs-dir", "absent", "--mounted-configs-dir", "absent"]
-    command = [java, "-cp", f"{home}/libs/*", "kafka.docker.KafkaDockerWrapper", *setup]
-    done = subprocess.run(
-        [*command, "--final-configs-dir", str(tmp_path)], env=environment, capture_output=True, text=True, check=False
-    )
+    environment = on_loopback(SERVICES["kafka"]["environment"]) | {"KAFKA_LOG_DIRS": str(tmp_path / "data")}
+    base = [java, "-Xmx512m", "-cp", f"{home}/libs/*"]
+    absent, final = str(tmp_path / "absent"), str(tmp_path)
+    configs = ["--default-configs-dir", absent, "--mounted-configs-dir", absent, "--final-configs-dir", final]
+    setup = [*base, "kafka.docker.KafkaDockerWrapper", "setup", *configs]
+    done = subprocess.run(setup, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    properties = (tmp_path / "server.properties").read_text()
-    assert "advertised.listeners=INSIDE://kafka:9092,OUTSIDE://localhost:29092\n" in f"{properties}\n"
-    assert environment["CLUSTER_ID"] in (tmp_path / "data" / "meta.properties").read_text()
+    kafka = settings.Kafka(bootstrap=environment["KAFKA_ADVERTISED_LISTENERS"].split(",")[0].partition("://")[2])
+    broker = children.start([*base, "kafka.Kafka", str(tmp_path / "server.properties")], tmp_path / "broker.log")
+    try:
+        deadline_s = time.monotonic() + 60
+        while not answers(kafka):
+            assert broker.poll() is None, children.last_line(tmp_path / "broker.log")
+            assert time.monotonic() < deadline_s
+        done = run_tool(sys.executable, "-m", "meander", *SERVICES["topics"]["command"], "--bootstrap", kafka.bootstrap)
+    finally:
+        children.stop([broker])
+    assert done.returncode == 0, done.stderr
+    assert {line.split()[0] for line in done.stdout.splitlines()[1:]} == set(TOPICS)
+
+
+def on_loopback(environment: dict[str, Any]) -> dict[str, str]:
+    """The broker's variables with free ports of loopback in place of those in its container."""
+    text = json.dumps({name: filled(str(value), dotenv()) for name, value in environment.items()})
+    text = re.sub(r"(?<=://):|\b(?:kafka|localhost):", "127.0.0.1:", text)
+    for port in ("29092", "9092", "9093"):
+        text = re.sub(rf"(?<=127\.0\.0\.1:){port}\b", str(children.free_port()), text)
+    found: dict[str, str] = json.loads(text)
+    return found
 
 
 def test_compose_keeps_to_its_specification() -> None:
