@@ -10,6 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def story(embedded_broker: Kafka, encoder: Path, tmp_path_factory: pytest.TempPa
         chain.until("a live version", lambda: versions.live(chain.versions()))
         chain.bus.send([Output(topics.INTERACTIONS, b"u1", BROKEN, 1)])
         parked_at = f"interactions[1]@{chain.bus.ends(topics.INTERACTIONS)[1] - 1}"
-        chain.feed(log_[400:680])
+        fed = until_it_serves(chain, log_, 400)
+        chain.feed(log_[fed:680])
         chain.until("a second version", lambda: len(chain.versions()) > 1)
         chain.feed(log_[680:])
         last = newest_tested(chain)
@@ -97,6 +99,19 @@ def story(embedded_broker: Kafka, encoder: Path, tmp_path_factory: pytest.TempPa
         codes = {role: process.wait(LIMIT_S) for role, process in running.processes.items()}
         left = [process for process in everyone if process.is_running()]
         yield Story(file, chain, items, log_, chain.versions(), pages, figures, erased, parked_at, codes, left)
+
+
+def until_it_serves(chain: Chain, log_: list[Interaction], fed: int) -> int:
+    """Feed on in small steps until the scorer, which loads a version meanwhile, has swapped it in; how far that was."""
+
+    def seen(n: int) -> bool:
+        return chain.running.figures("scorer").get(("events_total",), 0) >= n
+
+    while not any(key[0] == "live_version_info" for key in chain.running.figures("scorer")) and fed < 550:
+        chain.feed(log_[fed : fed + 5])
+        fed += 5
+        chain.until("the next events", partial(seen, fed))
+    return fed
 
 
 def newest_tested(chain: Chain) -> dict[str, str]:
