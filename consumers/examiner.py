@@ -112,23 +112,23 @@ class Examiner:
         live = self.items.filled(self.shelf.live)
         logits = live.logits(person.tail, person.tail_s) if live and person.tail else None
         raw = self.ranker.features(view, part.clock_s, logits, counts)
-        z = standardise(raw, headline)
+        z, known = standardise(raw, headline), person.facts(part.clock_s)
         popular = np.expm1(raw[0])
         self._key, self._prepared = key, Prepared(
             headline=headline,
             catalogue=headline | self.items.available(part.clock_s, taken),
-            expected=part.blend.expect(z, headline),
+            expected=part.blend.expect(z, headline, known),
             popular=popular,
             popular_total=float(np.log((popular[headline] + SMOOTHING).sum())),
             logits=logits,
             model_total=log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
             stranger=top(popular, headline, self.config.k) if not opened.served else [],
-            companions=self._companions(part, user_id, person, opened, z, headline),
+            companions=self._companions(user_id, person, opened, part.blend.weights_for(known), z, headline),
         )  # fmt: skip
         return self._prepared
 
     def _companions(
-        self, part: Part, user_id: str, person: Person, opened: Open, z: Doubles, headline: Mask
+        self, user_id: str, person: Person, opened: Open, weights: Doubles, z: Doubles, headline: Mask
     ) -> dict[int, tuple[Doubles, float]]:
         """The blend with another version in place of the live one: a shadow always, the others on a share of blocks."""
         if not person.tail or self.shelf.live is None:
@@ -143,7 +143,7 @@ class Examiner:
                 row = np.asarray(slot.logits(person.tail, person.tail_s), np.float64)[None]
                 swapped = z.copy()
                 swapped[MODEL] = standardise(row, headline)[0]
-                scores = part.blend.scores(swapped)
+                scores = weights @ swapped
                 out[LOSSES.index(role)] = (scores, log_sum_exp(scores[headline]))
         return out
 

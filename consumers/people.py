@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from stream.blend import FEATURES, Blend
+from stream.blend import FACTS, FEATURES, Blend
 from stream.errors import StateError
 from stream.messages import BlockLoss, as_bytes, as_vector
 from stream.ranker import Past
@@ -39,7 +39,7 @@ class Open:
     items: list[int] = field(default_factory=list)
     served: list[int] = field(default_factory=list)  # the list that lay on the topic when the block began
     profile: Profile = field(default_factory=Profile)  # after the block's newest event
-    gradient: Doubles = field(default_factory=lambda: np.zeros(len(FEATURES)))  # sum over tested events
+    gradient: Doubles = field(default_factory=lambda: np.zeros((len(FACTS), len(FEATURES))))  # sum over tested events
     n: int = 0  # tested events that had a rank
     losses: Doubles = field(default_factory=lambda: np.zeros(7))  # sums: see LOSSES; nan: not taken
     drifted: bool = False
@@ -99,7 +99,7 @@ class SavedOpen(Struct, array_like=True):
     drifted: bool
 
 
-class SavedPerson(Struct, array_like=True, tag="p1"):
+class SavedPerson(Struct, array_like=True, tag="p2"):
     """`Person` on the wire. Topic scorer-states, key `u/USER`."""
 
     seq: int
@@ -111,7 +111,7 @@ class SavedPerson(Struct, array_like=True, tag="p1"):
     open: SavedOpen | None
 
 
-class SavedPart(Struct, array_like=True, tag="s1"):
+class SavedPart(Struct, array_like=True, tag="s2"):
     """`Part` on the wire. Topic scorer-states, key `part`."""
 
     weights: list[float]
@@ -203,7 +203,7 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
             [add(i) for i in o.items],
             [add(i) for i in o.served],
             _load_profile(o.profile),
-            np.array(o.gradient),
+            np.array(o.gradient).reshape(len(FACTS), len(FEATURES)),
             o.n,
             np.array([np.nan if x is None else x for x in o.losses]),
             o.drifted,
@@ -216,8 +216,8 @@ def save_part(part: Part) -> bytes:
     tallies = [part.arrival, part.catalogue, part.served, part.popularity]
     return _encode(
         SavedPart(
-            part.blend.weights.tolist(),
-            part.blend.squares.tolist(),
+            part.blend.weights.ravel().tolist(),
+            part.blend.squares.ravel().tolist(),
             part.clock_s,
             part.through,
             part.events,
@@ -234,7 +234,9 @@ def save_part(part: Part) -> bytes:
 
 def load_part(saved: SavedPart, part: Part) -> None:
     """Fill `part` with what `save_part` wrote."""
-    part.blend.weights, part.blend.squares = np.array(saved.weights), np.array(saved.squares)
+    shape = len(FACTS), len(FEATURES)
+    part.blend.weights = np.array(saved.weights).reshape(shape)
+    part.blend.squares = np.array(saved.squares).reshape(shape)
     part.clock_s, part.through, part.events = saved.clock_s, saved.through, saved.events
     part.learned, part.untested, part.new_items = saved.learned, saved.untested, saved.new_items
     part.since_health = list(saved.since_health)
@@ -290,7 +292,7 @@ def _save_open(opened: Open, ids: list[str]) -> SavedOpen:
         [ids[i] for i in opened.items],
         [ids[i] for i in opened.served],
         _save_profile(opened.profile),
-        opened.gradient.tolist(),
+        opened.gradient.ravel().tolist(),
         opened.n,
         [None if np.isnan(x) else x for x in opened.losses.tolist()],
         opened.drifted,

@@ -30,7 +30,7 @@ from consumers.training_worker import in_process
 from consumers.trigger import TriggerHandler
 from consumers.tuner import TunerHandler
 from stream import events, messages, topics
-from stream.blend import FEATURES
+from stream.blend import FACTS, FEATURES
 from stream.bus import MemoryBus
 from stream.errors import LogError
 from stream.events import Interaction, Item, Recommendation
@@ -301,7 +301,10 @@ def _result(name: str, run: Replay, events_in_all: int, before: int, wall_s: flo
         "versions_published": sum(v.verdict == "promoted" for v in versions),
         "training_seconds": round(sum(v.seconds for v in versions), 2),
         "swaps": dict(scorer.shelf.swaps),
-        "blend_weights": {feature: round(float(w), 3) for feature, w in zip(FEATURES, part.blend.weights, strict=True)},
+        "blend_weights": {
+            fact: {feature: round(float(w), 3) for feature, w in zip(FEATURES, row, strict=True)}
+            for fact, row in zip(FACTS, part.blend.weights, strict=True)
+        },
         "wall_seconds": round(wall_s, 2),
         "events_per_second": round(events_in_all / wall_s, 1),
         "peak_rss_mb": round(_peak_rss_mb(), 1),

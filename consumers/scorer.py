@@ -23,7 +23,7 @@ from stream import events, messages, topics
 from stream.blend import FEATURES, Blend, standardise
 from stream.errors import StoreError
 from stream.messages import BlockLoss, Fresh, ModelHealth, ModelVersion, UserState
-from stream.ranker import Ranker
+from stream.ranker import Ranker, facts
 from stream.ranking import top
 from stream.records import Output, Record, Since
 from stream.settings import Settings
@@ -262,8 +262,9 @@ class ScorerHandler:
         taken = [] if self.config.repeats else [*person.owned, *more]
         candidates = self.items.available(part.clock_s, taken)
         z = standardise(self.ranker.features(view, part.clock_s, logits), candidates)
-        best = top(part.blend.scores(z), candidates, self.config.k)
-        ids, weights = self.catalogue.ids, part.blend.weights
+        known = facts(len(tail), len(person.owned.keys() | more), part.clock_s - tail_s[-1] if tail_s else 0.0)
+        ids, weights = self.catalogue.ids, part.blend.weights_for(known)
+        best = top(weights @ z, candidates, self.config.k)
         because = self.ranker.because(tail, best)
         items = [
             events.Recommended(

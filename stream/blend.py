@@ -1,8 +1,12 @@
-"""The online blend: features of all candidates, z-scored, combined by a few weights that learn from each block.
+"""The online blend: z-scored features of all candidates, with weights that fit the person and learn from each block.
 
-Letters in shapes: F features, N items of the catalogue. The score of an item is the weighted sum of its z-scored
-features, so the contributions are exact explanations. The weights follow the gradient of the softmax
-cross-entropy of what was consumed, by Adagrad (Duchi, Hazan, Singer 2011).
+Letters in shapes: F features, C facts about a person, N items of the catalogue. A feature's weight is linear in the
+facts: what a newcomer and a wholesaler want is told by different features. The score of an item is the weighted sum of
+its z-scored features, so the contributions are exact explanations.
+
+The weights follow the gradient of the softmax cross-entropy of what was consumed, by Adagrad (Duchi, Hazan, Singer
+2011). The softmax is taken over the `HARD` best candidates, hard negatives: how thousands of items that nobody would
+list compare with each other teaches nothing about the first ten places.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ FEATURES = (
     "time since bought",
 )
 POPULARITY, MODEL, SLOW, FAST = 0, 6, 7, 8
+FACTS = ("always", "length of history", "items owned", "time since the last visit")  # see stream.ranker.facts
+HARD = 200  # candidates that teach
 
 
 def standardise(features: Doubles, candidates: Mask) -> Doubles:
@@ -62,18 +68,21 @@ class Expectation:
     """What a blend expects of a choice among candidates, before it is seen."""
 
     z: Doubles  # (F, N)
+    facts: Doubles  # (C,)
     scores: Doubles  # (N,)
     total: float  # log-sum-exp of the candidates' scores
-    mean: Doubles  # (F,): expected features
+    least: float  # score of the worst of the `HARD` best candidates
+    mean: Doubles  # (F,): expected features among those
 
     def loss(self, item: int) -> float:
         """Log-loss (nats) of the choice `item`."""
         return self.total - float(self.scores[item])
 
     def gradient(self, item: int) -> Doubles:
-        """Gradient (F,) of the log-likelihood of the choice `item`."""
-        out: Doubles = self.z[:, item] - self.mean
-        return out
+        """Gradient (C, F) of the log-likelihood of `item` among the best candidates; zero where it is none."""
+        if self.scores[item] < self.least:
+            return np.zeros((len(self.facts), len(self.mean)))
+        return np.outer(self.facts, self.z[:, item] - self.mean)
 
 
 @dataclass(slots=True)
@@ -82,28 +91,40 @@ class Blend:
 
     >>> blend = Blend(learning_rate=0.05)
     >>> z = np.zeros((len(FEATURES), 2)); z[0] = [1.0, -1.0]
-    >>> blend.learn(blend.expect(z, np.array([True, True])).gradient(0))
-    >>> bool(blend.weights[0] > 0.3)
+    >>> newcomer = np.array([1.0, -0.5, -0.5, -0.5])
+    >>> blend.learn(blend.expect(z, np.array([True, True]), newcomer).gradient(0))
+    >>> bool(blend.weights_for(newcomer)[0] > 0.3)
     True
     """
 
     learning_rate: float
-    weights: Doubles = field(default_factory=lambda: np.full(len(FEATURES), 0.3))  # (F,)
-    squares: Doubles = field(default_factory=lambda: np.full(len(FEATURES), 1e-2))  # (F,), Adagrad's sums
+    weights: Doubles = field(default_factory=lambda: _first_weights())  # (C, F)
+    squares: Doubles = field(default_factory=lambda: np.full((len(FACTS), len(FEATURES)), 1e-2))  # Adagrad's sums
 
-    def scores(self, z: Doubles) -> Doubles:
-        """Scores (N,) of z-scored features (F, N)."""
-        out: Doubles = self.weights @ z
+    def weights_for(self, facts: Doubles) -> Doubles:
+        """The weights (F,) of a person with these facts (C,)."""
+        out: Doubles = facts @ self.weights
         return out
 
-    def expect(self, z: Doubles, candidates: Mask) -> Expectation:
-        """Softmax over the candidates (N,) of z-scored features (F, N)."""
-        scores = self.scores(z)
-        total = log_sum_exp(scores[candidates])
-        share = np.where(candidates, np.exp(np.minimum(scores - total, 0.0)), 0.0)  # (N,), sums to 1
-        return Expectation(z, scores, total, z @ share)
+    def expect(self, z: Doubles, candidates: Mask, facts: Doubles) -> Expectation:
+        """Softmax over the candidates (N,) of z-scored features (F, N), for a person with these facts (C,)."""
+        scores = self.weights_for(facts) @ z
+        inside = scores[candidates]
+        n = len(inside)
+        least = float(np.partition(inside, n - HARD)[n - HARD]) if n > HARD else -np.inf
+        hard = np.flatnonzero(candidates & (scores >= least))
+        best = scores[hard]
+        share = np.exp(best - log_sum_exp(best))  # sums to 1
+        return Expectation(z, facts, scores, log_sum_exp(inside), least, z[:, hard] @ share)
 
     def learn(self, gradient: Doubles) -> None:
-        """One step of Adagrad along the mean gradient (F,) of a block."""
+        """One step of Adagrad along the mean gradient (C, F) of a block."""
         self.squares = self.squares + gradient**2
         self.weights = self.weights + self.learning_rate * gradient / np.sqrt(self.squares)
+
+
+def _first_weights() -> Doubles:
+    """The same for every feature and everybody."""
+    out = np.zeros((len(FACTS), len(FEATURES)))
+    out[0] = 0.3
+    return out

@@ -150,11 +150,12 @@ class _Run:
             return
         view = View(person.tail, person.owned if repeats else {}, person.bought_s)
         z = standardise(self.ranker.features(view, block[0].at_s, None, counts), headline)
+        known = person.facts(block[0].at_s)
         for arm in (self.live,) if burn_in else (self.live, self.candidate):
             logits = arm.logits(person)
             z = z.copy()
             z[MODEL] = 0.0 if logits is None else standardise(logits[None].astype(np.float64), headline)[0]
-            expected = arm.blend.expect(z, headline)
+            expected = arm.blend.expect(z, headline, known)
             if not burn_in:
                 arm.losses.append(float(np.mean([expected.loss(i) for i in items])))
                 ranks = [rank_of(expected.scores, i, headline) for i in items]

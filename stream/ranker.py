@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,10 @@ class Past:
     owned: dict[int, int] = field(default_factory=dict)  # ordinal → times
     bought_s: dict[int, float] = field(default_factory=dict)  # ordinal → newest event time
 
+    def facts(self, now_s: float) -> Doubles:
+        """See `facts`."""
+        return facts(len(self.tail), len(self.owned), now_s - self.tail_s[-1] if self.tail_s else 0.0)
+
     def take(self, items: Sequence[int], at_s: float, most: int) -> None:
         """Add the items of a block; the tail keeps the newest `most`."""
         for item in items:
@@ -58,6 +63,21 @@ class Past:
             self.owned[item] = self.owned.get(item, 0) + 1
             self.bought_s[item] = at_s
         del self.tail[:-most], self.tail_s[:-most]
+
+
+def facts(history: int, owned: int, idle_s: float) -> Doubles:
+    """What is known of a person beside their taste (C,), about as large as 1, in the order of `stream.blend.FACTS`.
+
+    Args:
+        history: length of the tail.
+        owned: different items that they have.
+        idle_s: since their last visit.
+
+    >>> facts(0, 0, 0.0).tolist()
+    [1.0, -0.5, -0.5, -0.5]
+    """
+    days = max(idle_s, 0.0) / 86_400.0
+    return np.array([1.0, log1p(history) / 4 - 0.5, log1p(owned) / 5 - 0.5, log1p(days) / 4 - 0.5])
 
 
 @dataclass(slots=True)

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from stream.blend import FEATURES, Blend, log_sum_exp, standardise
+from stream.blend import FACTS, FEATURES, HARD, Blend, log_sum_exp, standardise
 
-F = len(FEATURES)
+C, F = len(FACTS), len(FEATURES)
+NEWCOMER = np.array([1.0, -0.5, -0.5, -0.5])
+ONE = np.eye(C)[0]  # nothing but what holds for everybody
 ALL = np.ones(3, bool)
 
 
@@ -21,13 +23,21 @@ def test_features_are_standardised_over_the_candidates_only() -> None:
 
 
 def test_the_score_is_the_sum_of_the_contributions() -> None:
+    rng = np.random.default_rng(0)
+    blend, features = Blend(0.1, weights=rng.normal(size=(C, F))), rng.normal(size=(F, 3))
+    contributions = blend.weights_for(NEWCOMER) * features[:, 1]
+    assert blend.expect(features, ALL, NEWCOMER).scores[1] == pytest.approx(contributions.sum())
+
+
+def test_the_weights_are_linear_in_the_facts() -> None:
     blend = Blend(0.1)
-    features = np.random.default_rng(0).normal(size=(F, 3))
-    assert blend.scores(features)[1] == pytest.approx(sum(blend.weights * features[:, 1]))
+    assert blend.weights_for(NEWCOMER).tolist() == [0.3] * F  # at first the same for everybody
+    blend.weights[1, 4] = 2.0
+    assert blend.weights_for(NEWCOMER)[4] == pytest.approx(0.3 - 0.5 * 2.0)
 
 
 def test_the_loss_is_the_cross_entropy() -> None:
-    expected = Blend(0.1).expect(z([1.0, 0.0, -1.0]), ALL)
+    expected = Blend(0.1).expect(z([1.0, 0.0, -1.0]), ALL, ONE)
     odds = np.exp([0.3, 0.0, -0.3])
     assert expected.loss(0) == pytest.approx(-np.log(odds[0] / odds.sum()))
 
@@ -35,27 +45,40 @@ def test_the_loss_is_the_cross_entropy() -> None:
 def test_the_gradient_is_that_of_the_likelihood() -> None:
     rng = np.random.default_rng(1)
     features, step = rng.normal(size=(F, 3)), 1e-6
-    blend = Blend(0.1, weights=rng.normal(size=F))
-    gradient = blend.expect(features, ALL).gradient(2)
-    for f in range(F):
-        nudged = Blend(0.1, weights=blend.weights + step * np.eye(F)[f])
-        slope = (blend.expect(features, ALL).loss(2) - nudged.expect(features, ALL).loss(2)) / step
-        assert gradient[f] == pytest.approx(slope, abs=1e-4)
+    blend = Blend(0.1, weights=rng.normal(size=(C, F)))
+    gradient = blend.expect(features, ALL, NEWCOMER).gradient(2)
+    for c, f in np.ndindex(C, F):
+        moved = blend.weights.copy()
+        moved[c, f] += step
+        nudged = Blend(0.1, weights=moved).expect(features, ALL, NEWCOMER).loss(2)
+        slope = (blend.expect(features, ALL, NEWCOMER).loss(2) - nudged) / step
+        assert gradient[c, f] == pytest.approx(slope, abs=1e-4)
+
+
+def test_only_the_best_candidates_teach() -> None:
+    n = HARD + 50
+    many = z(list(np.linspace(3.0, -3.0, n)))
+    expected = Blend(0.1).expect(many, np.ones(n, bool), ONE)
+    best = Blend(0.1).expect(many[:, :HARD], np.ones(HARD, bool), ONE)
+    assert expected.gradient(5) == pytest.approx(best.gradient(5))
+    assert not expected.gradient(HARD).any()  # the first that is not among them
+    assert expected.loss(5) > best.loss(5)  # the loss is over all candidates
 
 
 def test_items_that_are_no_candidates_do_not_count() -> None:
     candidates = np.array([True, True, False])
-    near = Blend(0.1).expect(z([1.0, 0.0, 50.0]), candidates)
+    near = Blend(0.1).expect(z([1.0, 0.0, 50.0]), candidates, ONE)
     assert near.loss(0) == pytest.approx(np.log(np.exp(0.3) + 1) - 0.3)
+    assert near.mean[0] == pytest.approx(np.exp(0.3) / (np.exp(0.3) + 1))
 
 
 def test_one_step_of_adagrad() -> None:
     blend = Blend(0.05)
-    gradient = np.zeros(F)
-    gradient[0] = 2.0
+    gradient = np.zeros((C, F))
+    gradient[0, 0] = 2.0
     blend.learn(gradient)
-    assert blend.weights[0] == pytest.approx(0.3 + 0.05 * 2.0 / np.sqrt(0.01 + 4.0))
-    assert blend.weights[1:].tolist() == [0.3] * (F - 1)
+    assert blend.weights[0, 0] == pytest.approx(0.3 + 0.05 * 2.0 / np.sqrt(0.01 + 4.0))
+    assert blend.weights[0, 1:].tolist() == [0.3] * (F - 1)
 
 
 def test_weights_find_the_feature_that_tells() -> None:
@@ -64,8 +87,18 @@ def test_weights_find_the_feature_that_tells() -> None:
     for _ in range(300):
         features = rng.normal(size=(F, 20))
         chosen = int(features[4].argmax())
-        blend.learn(blend.expect(features, np.ones(20, bool)).gradient(chosen))
-    assert blend.weights.argmax() == 4
+        blend.learn(blend.expect(features, np.ones(20, bool), ONE).gradient(chosen))
+    assert blend.weights_for(ONE).argmax() == 4
+
+
+def test_people_with_another_past_get_other_weights() -> None:
+    rng = np.random.default_rng(3)
+    blend, regular = Blend(0.05), np.array([1.0, 0.5, 0.5, 0.0])
+    for _ in range(400):
+        for person, feature in ((NEWCOMER, 2), (regular, 7)):
+            features = rng.normal(size=(F, 20))
+            blend.learn(blend.expect(features, np.ones(20, bool), person).gradient(int(features[feature].argmax())))
+    assert (blend.weights_for(NEWCOMER).argmax(), blend.weights_for(regular).argmax()) == (2, 7)
 
 
 def test_log_sum_exp_does_not_overflow() -> None:
