@@ -12,7 +12,7 @@ from consumers.items import Items
 from consumers.measures import Measures
 from consumers.people import LOSSES, Open, Part, Person, Profile
 from consumers.shelf import Shelf
-from stream.blend import MODEL, Expectation, log_sum_exp, standardise
+from stream.blend import LINEAR, MODEL, Expectation, log_sum_exp, standardise
 from stream.ranker import Ranker, View
 from stream.ranking import rank_of, top
 from stream.settings import Scoring
@@ -111,7 +111,7 @@ class Examiner:
         view = self.view(person, person.profile, person.tail, [], part.clock_s)
         live = self.items.filled(self.shelf.live)
         logits = live.logits(person.tail, person.tail_s) if live and person.tail else None
-        raw = self.ranker.features(view, part.clock_s, logits, counts)
+        raw = self.ranker.features(view, part.clock_s, logits, live.linear(person.owned) if live else None, counts)
         z, known = standardise(raw, headline), person.facts(part.clock_s)
         popular = np.expm1(raw[0])
         self._key, self._prepared = key, Prepared(
@@ -140,9 +140,12 @@ class Examiner:
         for role in roles:
             slot = self.items.filled(self.shelf.companion(role))
             if slot is not None:
-                row = np.asarray(slot.logits(person.tail, person.tail_s), np.float64)[None]
+                raw, linear = np.zeros((2, len(headline))), slot.linear(person.owned)
+                raw[0] = slot.logits(person.tail, person.tail_s)
+                if linear is not None:
+                    raw[1] = linear
                 swapped = z.copy()
-                swapped[MODEL] = standardise(row, headline)[0]
+                swapped[[MODEL, LINEAR]] = standardise(raw, headline)
                 scores = weights @ swapped
                 out[LOSSES.index(role)] = (scores, log_sum_exp(scores[headline]))
         return out

@@ -7,7 +7,7 @@ events, once the version's event time has come and a canary batch has been score
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import StoreError
+from stream.linear import Placed
 from stream.messages import ModelVersion, Ruling
 from stream.prequential import Model
 from stream.versions import live, number, shadow
@@ -49,6 +50,14 @@ class Slot:
     matrix: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (N, d)
     done: int = 0  # vectors changed so far that `matrix` has seen
     users: OrderedDict[bytes, Floats] = field(default_factory=OrderedDict)  # user vectors (d,) by history
+    placed: Placed | None = field(init=False)  # the version's linear model, over the catalogue
+
+    def __post_init__(self) -> None:
+        self.placed = Placed(self.model.linear) if self.model.linear else None
+
+    def linear(self, owned: Iterable[int]) -> Doubles | None:
+        """Scores (N,) of the linear model for a person who has these items (ordinals)."""
+        return self.placed.scores(owned) if self.placed else None
 
     def logits(self, tail: Sequence[int], tail_s: Sequence[float]) -> Floats:
         """Logits (N,) of every item after a history (ordinals, oldest first)."""
@@ -223,6 +232,8 @@ class Shelf:
 def fill(slot: Slot, item_ids: Sequence[str], vectors: Vectors) -> None:
     """Bring the item vectors of `slot` up to date with the catalogue."""
     n, have = len(item_ids), len(slot.matrix)
+    if slot.placed:
+        slot.placed.extend(item_ids)
     if have == n and slot.done == vectors.now:
         return
     rows = vectors.rows(n)

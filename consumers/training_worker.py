@@ -27,6 +27,7 @@ from safetensors.numpy import load_file, save_file
 
 from stream.errors import MeanderError, TrainingError
 from stream.history import Histories
+from stream.linear import LinearModel, Owned
 from stream.lm import NextItemLM
 from stream.settings import Model, Training
 
@@ -44,6 +45,7 @@ class Plan:
     histories: Histories
     item_ids: list[str]  # n
     text: NDArray[np.float32]  # (n, base dim)
+    owned: Owned  # what people have, as rows of the items
     model: Model
     training: Training
     seed: int
@@ -57,7 +59,8 @@ class Plan:
     def save(self) -> None:
         """Write the plan into its directory, for the worker."""
         h = self.histories
-        arrays = {"starts": h.starts, "items": h.items, "times_s": h.times_s, "fresh": h.fresh, "text": self.text}
+        arrays = {"starts": h.starts, "items": h.items, "times_s": h.times_s, "fresh": h.fresh, "text": self.text,
+                  "owned_starts": self.owned.starts, "owned_items": self.owned.items}  # fmt: skip
         save_file(arrays, self.directory / "plan.safetensors")
         facts = {
             "item_ids": self.item_ids, "model": self.model.model_dump(), "training": self.training.model_dump(),
@@ -75,6 +78,7 @@ class Plan:
             histories=Histories(arrays["starts"], arrays["items"], arrays["times_s"], arrays["fresh"]),
             item_ids=facts["item_ids"],
             text=arrays["text"],
+            owned=Owned(arrays["owned_starts"], arrays["owned_items"]),
             model=Model(**facts["model"]),
             training=Training(**facts["training"]),
             seed=facts["seed"],
@@ -113,9 +117,14 @@ def in_process(plan: Plan, progress: Progress) -> Outcome:
             plan.histories, plan.item_ids, plan.text, plan.model, plan.training,
             seed=plan.seed, parent=parent, progress=progress,
         )  # fmt: skip
+        lm = done.lm
+        if plan.training.linear_items and len(plan.owned.items):
+            training = plan.training
+            linear = LinearModel.fit(plan.owned, plan.item_ids, training.linear_ridge, training.linear_items)
+            lm = lm.with_linear(linear)
     finally:
         torch.set_num_threads(threads)
-    done.lm.save(plan.made)
+    lm.save(plan.made)
     return Outcome(done.steps, done.examples, done.loss, time.perf_counter() - began_s, 0.0)
 
 

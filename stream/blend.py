@@ -32,8 +32,9 @@ FEATURES = (
     "interests of late",
     "bought before",
     "time since bought",
+    "bought by like people",
 )
-POPULARITY, MODEL, SLOW, FAST = 0, 6, 7, 8
+POPULARITY, MODEL, SLOW, FAST, LINEAR = 0, 6, 7, 8, 11
 FACTS = ("always", "length of history", "items owned", "time since the last visit")  # see stream.ranker.facts
 HARD = 200  # candidates that teach
 

@@ -29,6 +29,7 @@ class Gathered:
 
     log: list[LoggedEvent]  # in order of time
     items: dict[str, ItemVector]  # the catalogue, by item id
+    firsts: dict[tuple[str, str], float]  # (person, item) → event time of their first, over a longer past
     people: int  # with a live state
     window: int  # interactions read from the window that count
 
@@ -50,18 +51,26 @@ class Gathered:
 def gather(bus: Bus, settings: Settings, job: TrainingJob) -> Gathered:
     """Read the data of `job`: up to its horizon in offsets, and up to its time.
 
-    A warm-up reads every interaction; a refresh the newest `training.window_events`, and the tails of all people.
+    The log of a warm-up is every interaction; that of a refresh the newest `training.window_events`, and the tails of
+    all people. What people have is taken from the newest `training.history_events`.
 
     Raises:
         StateError: a state or a vector on the topics cannot be read.
     """
     states = {s.user_id: s for s in _states(bus)}
-    window = [e for e in _window(bus, settings, job) if e.user_id in states and e.at_s >= states[e.user_id].since_s]
-    tails = (event for state in states.values() for event in _tail(state, job.at_s))
+    window, firsts = [], dict[tuple[str, str], float]()
+    for event, is_in_window in _interactions(bus, settings, job):
+        if event.user_id in states and event.at_s >= states[event.user_id].since_s:
+            firsts.setdefault((event.user_id, event.item_id), event.at_s)
+            if is_in_window:
+                window.append(event)
+    tails = [event for state in states.values() for event in _tail(state, job.at_s)]
+    for event in tails:
+        firsts.setdefault((event.user_id, event.item_id), event.at_s)
     log = [
         _marked(event, states[event.user_id]) for event in merged([*window, *tails], repeats=settings.scoring.repeats)
     ]
-    return Gathered(log, _items(bus), len(states), len(window))
+    return Gathered(log, _items(bus), firsts, len(states), len(window))
 
 
 def spans(job: TrainingJob, window_events: int) -> dict[int, tuple[int, int]]:
@@ -106,15 +115,19 @@ def _items(bus: Bus) -> dict[str, ItemVector]:
     return items
 
 
-def _window(bus: Bus, settings: Settings, job: TrainingJob) -> Iterator[LoggedEvent]:
-    for record in bus.read(topics.INTERACTIONS, spans(job, settings.training.window_events)):
+def _interactions(bus: Bus, settings: Settings, job: TrainingJob) -> Iterator[tuple[LoggedEvent, bool]]:
+    """Those of the longer past, and whether each is in the window."""
+    training = settings.training
+    window = spans(job, training.window_events)
+    for record in bus.read(topics.INTERACTIONS, spans(job, max(training.window_events, training.history_events))):
         try:
             event = read(Interaction, record.value)
         except BadRecord:
             continue  # interest has parked it
         weight = weight_of(event.event, settings.users)
         if weight > 0 and event.at_s <= job.at_s:
-            yield LoggedEvent(event.user_id, event.item_id, event.at_s, event.block, weight)
+            said = LoggedEvent(event.user_id, event.item_id, event.at_s, event.block, weight)
+            yield said, record.offset >= window[record.partition][0]
 
 
 def weight_of(event: str, users: Users) -> float:

@@ -29,6 +29,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from stream.errors import StoreError
+from stream.linear import LinearModel
 
 Floats = NDArray[np.float32]
 
@@ -74,8 +75,11 @@ class NextItemLM:
     (3,)
     """
 
-    def __init__(self, shape: LMShape, item_ids: Sequence[str], weights: Mapping[str, Floats]) -> None:
+    def __init__(
+        self, shape: LMShape, item_ids: Sequence[str], weights: Mapping[str, Floats], linear: LinearModel | None = None
+    ) -> None:
         self.shape, self.item_ids = shape, tuple(item_ids)
+        self.linear = linear  # of the same version, trained on the same past
         self.weights = {name: np.ascontiguousarray(w, np.float32) for name, w in weights.items()}
         missing = _expected(shape, len(self.item_ids)).items() - {(k, w.shape) for k, w in self.weights.items()}
         if missing:
@@ -143,11 +147,13 @@ class NextItemLM:
         return x + wide @ w[at + "mlp.c_proj.weight"] + w[at + "mlp.c_proj.bias"]
 
     def save(self, directory: Path) -> None:
-        """Write model.safetensors and config.json into `directory`."""
+        """Write model.safetensors and config.json into `directory`, and the linear model's files if there is one."""
         directory.mkdir(parents=True, exist_ok=True)
         save_file(self.weights, directory / "model.safetensors")
         config = {"shape": msgspec.to_builtins(self.shape), "items": list(self.item_ids)}
         (directory / "config.json").write_text(json.dumps(config, ensure_ascii=False) + "\n", encoding="utf-8")
+        if self.linear is not None:
+            self.linear.save(directory)
 
     @classmethod
     def load(cls, directory: Path) -> NextItemLM:
@@ -165,7 +171,11 @@ class NextItemLM:
             raise StoreError(f"{directory} must hold a next-item model: {error}") from None
         if shape.format != FORMAT:
             raise StoreError(f"{directory}/config.json must have format {FORMAT}, got {shape.format}")
-        return cls(shape, items, weights)
+        return cls(shape, items, weights, LinearModel.load(directory))
+
+    def with_linear(self, linear: LinearModel) -> NextItemLM:
+        """The same model with a linear one beside it."""
+        return NextItemLM(self.shape, self.item_ids, self.weights, linear)
 
     @classmethod
     def random(cls, shape: LMShape, item_ids: Sequence[str], seed: int) -> NextItemLM:

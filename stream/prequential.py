@@ -15,9 +15,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.blend import MODEL, Blend, standardise
+from stream.blend import LINEAR, MODEL, Blend, standardise
 from stream.gate import PairedBlocks
 from stream.history import LoggedEvent
+from stream.linear import LinearModel, Placed
 from stream.ranker import Past, Ranker, View
 from stream.ranking import rank_of
 from stream.settings import Settings
@@ -32,6 +33,11 @@ MOST_BLOCKS = 4_000  # newest blocks of the hold-out that are tested
 
 class Model(Protocol):
     """A next-item model as the blend uses it; see `stream.lm.NextItemLM`."""
+
+    @property
+    def linear(self) -> LinearModel | None:
+        """The linear item model of the same version, if it has one."""
+        ...
 
     def item_matrix(self, item_ids: Sequence[str], vectors: Floats) -> Floats:
         """Item vectors (n, d) from ids and base vectors (n, base dim)."""
@@ -48,6 +54,7 @@ class _Arm:
 
     model: Model | None
     matrix: Floats
+    placed: Placed | None  # the linear model
     blend: Blend
     losses: list[float] = field(default_factory=list)
     ranks: list[float] = field(default_factory=list)  # reciprocal, mean per block
@@ -58,6 +65,15 @@ class _Arm:
         user = self.model.user_vector(self.matrix[person.tail], np.asarray(person.tail_s))
         out: Floats = self.matrix @ user
         return out
+
+    def rows(self, person: Past, headline: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Z-scored features (2, N) of the language model and of the linear one."""
+        logits, raw = self.logits(person), np.zeros((2, len(headline)))
+        if logits is not None:
+            raw[0] = logits
+        if self.placed:
+            raw[1] = self.placed.scores(person.owned)
+        return standardise(raw, headline)
 
 
 def paired_losses(
@@ -149,12 +165,11 @@ class _Run:
         if not items:
             return
         view = View(person.tail, person.owned if repeats else {}, person.bought_s)
-        z = standardise(self.ranker.features(view, block[0].at_s, None, counts), headline)
+        z = standardise(self.ranker.features(view, block[0].at_s, None, counts=counts), headline)
         known = person.facts(block[0].at_s)
         for arm in (self.live,) if burn_in else (self.live, self.candidate):
-            logits = arm.logits(person)
             z = z.copy()
-            z[MODEL] = 0.0 if logits is None else standardise(logits[None].astype(np.float64), headline)[0]
+            z[[MODEL, LINEAR]] = arm.rows(person, headline)
             expected = arm.blend.expect(z, headline, known)
             if not burn_in:
                 arm.losses.append(float(np.mean([expected.loss(i) for i in items])))
@@ -191,7 +206,10 @@ class _Run:
 
 def _arm(model: Model | None, catalogue: Catalogue, vectors: Floats, settings: Settings) -> _Arm:
     matrix = model.item_matrix(catalogue.ids, vectors) if model else np.zeros((0, 0), np.float32)
-    return _Arm(model, matrix, Blend(settings.scoring.learning_rate))
+    placed = Placed(model.linear) if model and model.linear else None
+    if placed:
+        placed.extend(catalogue.ids)
+    return _Arm(model, matrix, placed, Blend(settings.scoring.learning_rate))
 
 
 def _blocks(log: Sequence[LoggedEvent]) -> Iterator[list[LoggedEvent]]:

@@ -101,8 +101,23 @@ class Ranker:
             total += table.count[:n]
         return total
 
-    def features(self, view: View, now_s: float, model: Floats | None, counts: Doubles | None = None) -> Doubles:
-        """Raw features (F, N); `model` are the language model's logits (N,), None where there is none."""
+    def features(
+        self,
+        view: View,
+        now_s: float,
+        model: Floats | None,
+        linear: Doubles | None = None,
+        counts: Doubles | None = None,
+    ) -> Doubles:
+        """Raw features (F, N).
+
+        Args:
+            view: the person.
+            now_s: event time.
+            model: the language model's logits (N,); None where there is none.
+            linear: the linear item model's scores (N,); None where there is none.
+            counts: what `counts()` gives, if it is known already.
+        """
         n = len(self.catalogue)
         counts = self.counts() if counts is None else counts
         out = np.zeros((len(FEATURES), n))
@@ -116,6 +131,8 @@ class Ranker:
             self._neighbours(view.tail, counts, out)
         if model is not None:
             out[6] = model
+        if linear is not None:
+            out[11] = linear
         if view.slow is not None and view.fast is not None and len(self.space):
             out[7] = self.space @ (view.fast if view.drifted else view.slow)
             out[8] = self.space @ view.fast

@@ -20,6 +20,7 @@ class Model:
     """Logits are the item's first base dimension."""
 
     base_dim = 4
+    linear = None
 
     def item_matrix(self, item_ids: Sequence[str], vectors: Any) -> Any:
         return np.asarray(vectors, np.float32)

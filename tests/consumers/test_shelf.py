@@ -6,6 +6,7 @@ import pytest
 
 from consumers.shelf import NextItem, Shelf, Vectors, fill
 from stream.errors import StoreError
+from stream.linear import LinearModel
 from stream.messages import ModelVersion, Ruling
 
 
@@ -13,6 +14,7 @@ class Fixed:
     """A model whose logits prefer the items with the largest first base dimension."""
 
     base_dim = 2
+    linear: LinearModel | None = None
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale, self.asked = scale, 0

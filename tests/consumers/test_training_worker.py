@@ -17,6 +17,7 @@ import pytest
 from consumers.training_worker import Plan, in_process, in_subprocess
 from stream.errors import TrainingError
 from stream.history import Histories
+from stream.linear import Owned
 from stream.lm import NextItemLM
 from stream.settings import Model, Training
 
@@ -32,7 +33,9 @@ def plan(directory: Path, parent: Path | None = None, people: int = 20, **change
     directory.mkdir(exist_ok=True)
     training = Training(warm_up_epochs=2, epochs=1, batch_size=8).model_copy(update=change)
     text = np.eye(5, 4, dtype=np.float32)
-    return Plan(directory, histories, [f"i{n}" for n in range(5)], text, MODEL, training, seed=3, parent=parent)
+    owned = Owned(np.arange(people + 1, dtype=np.int64) * 5, np.tile(np.arange(5, dtype=np.int64), people))
+    ids = [f"i{n}" for n in range(5)]
+    return Plan(directory, histories, ids, text, owned, MODEL, training, seed=3, parent=parent)
 
 
 def test_a_plan_comes_back(tmp_path: Path) -> None:

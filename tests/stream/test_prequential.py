@@ -14,6 +14,8 @@ VECTORS = {f"i{n}": np.eye(8, dtype=np.float32)[n] for n in range(8)}
 class Favourite:
     """A model that expects one item."""
 
+    linear = None
+
     def __init__(self, item: int) -> None:
         self.item = item
 
