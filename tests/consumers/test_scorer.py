@@ -9,6 +9,7 @@ from consumers.scorer import ScorerHandler
 from consumers.shelf import NextItem
 from stream import events, messages, topics
 from stream.errors import BadRecord
+from stream.linear import LinearModel
 from stream.messages import Fresh, ItemVector, ModelHealth, ModelVersion, UserState
 from stream.records import Output, Record
 from stream.settings import Settings, load
@@ -20,7 +21,7 @@ class Model:
     """Logits are the item's first base dimension."""
 
     base_dim = 4
-    linear = None
+    linear: LinearModel | None = None
 
     def item_matrix(self, item_ids: Sequence[str], vectors: Any) -> Any:
         return np.asarray(vectors, np.float32)
@@ -312,3 +313,25 @@ def test_what_another_scorer_learned_counts_too() -> None:
 def test_a_damaged_record_is_refused_by_name() -> None:
     with pytest.raises(BadRecord, match="value must be a UserState in msgpack"):
         Driver(handler()).send(topics.USER_STATES, "ann", b"\xc1")
+
+
+class WithLinear(Model):
+    """One whose linear part says that who has i1 wants i7."""
+
+    linear = LinearModel(("i1", "i7"), np.array([[1], [0]], np.int32), np.array([[9.0], [0.0]], np.float32))
+
+
+def test_the_linear_model_of_a_version_speaks_for_what_like_people_have() -> None:
+    future: Future[NextItem] = Future()
+    future.set_result(WithLinear())
+    drive = Driver(ScorerHandler(settings(k=3), lambda _: future))
+    for name in ITEMS:
+        drive.item(name)
+    for t, name in enumerate(ITEMS):
+        drive.buy("eve", float(t), name)
+    drive.version("v1")
+    (made,) = lists(drive.buy("ann", 100.0, "i1"))
+    said = {item.item_id: item.reasons for item in made.items}
+    assert made.items[0].item_id == "i7"
+    assert max(said["i7"], key=lambda name: said["i7"][name]) == "bought by like people"
+    assert made.items[0].score == pytest.approx(sum(said["i7"].values()), abs=0.001)

@@ -44,6 +44,8 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
     again = Plan.load(tmp_path)
     for name in ("starts", "items", "times_s", "fresh"):
         np.testing.assert_array_equal(getattr(again.histories, name), getattr(made.histories, name))
+    for name in ("starts", "items"):
+        np.testing.assert_array_equal(getattr(again.owned, name), getattr(made.owned, name))
     np.testing.assert_array_equal(again.text, made.text)
     for name in ("item_ids", "model", "training", "seed", "parent", "made"):
         assert getattr(again, name) == getattr(made, name)
@@ -59,6 +61,16 @@ def test_both_ways_make_the_same_model(tmp_path: Path) -> None:
     assert here[-1] == there[-1] == (one.steps, one.steps)
     for name, weight in NextItemLM.load(tmp_path / "a" / "made").weights.items():
         assert weight.tobytes() == NextItemLM.load(tmp_path / "b" / "made").weights[name].tobytes(), name
+    linear, same = (NextItemLM.load(tmp_path / folder / "made").linear for folder in "ab")
+    assert linear is not None
+    assert same is not None
+    assert linear.item_ids == ("i0", "i1", "i2", "i3", "i4")
+    assert linear.weights.tobytes() == same.weights.tobytes()
+
+
+def test_without_items_there_is_no_linear_model(tmp_path: Path) -> None:
+    in_process(plan(tmp_path, linear_items=0), lambda step, steps, loss: None)
+    assert NextItemLM.load(tmp_path / "made").linear is None
 
 
 def test_a_failure_tells_its_last_line(tmp_path: Path) -> None:

@@ -113,3 +113,14 @@ def test_vectors_of_items() -> None:
 def test_damage_on_the_topics_is_named(topic: str) -> None:
     with pytest.raises(StateError, match=topic):
         gathered([Output(topic, b"x", b"\x93", 0)])
+
+
+def test_what_people_have_is_taken_from_a_longer_past_than_the_window() -> None:
+    bus = MemoryBus()
+    bus.send([acted("ann", name, float(n)) for n, name in enumerate(("mug", "cup", "mug", "tin"))])
+    bus.send([acted("eve", "cup", 4.0), state("ann", since_s=1.0, tail=(("lid", 1.0),))])
+    short = Settings().training.model_copy(update={"window_events": 2, "history_events": 4})
+    settings = Settings().model_copy(update={"training": short})
+    data = gather(bus, settings, job(5))
+    assert [e.item_id for e in data.log] == ["lid", "tin"]
+    assert data.firsts == {("ann", "cup"): 1.0, ("ann", "mug"): 2.0, ("ann", "tin"): 3.0, ("ann", "lid"): 1.0}
