@@ -15,7 +15,7 @@ TEST_ENV := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MPLB
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo replay test lint format bench-floors docs dashboards clean distclean
+.PHONY: help install demo replay test lint format bench-floors bench-quality docs dashboards clean distclean
 
 help:  ## list the targets
 	@echo "Meander, a streaming recommender that follows its users as their interests drift"
@@ -46,6 +46,9 @@ format: $(VENV)/.installed-dev  ## let ruff put the code in form
 
 bench-floors: $(VENV)/.installed  ## hit rates of whole replays against their floors, as JSON; DATA=DIR adds ml-100k there (half an hour)
 	$(BIN)/python benchmarks/floors.py $(if $(DATA),--ml-100k $(DATA)) $(ARGS)
+
+bench-quality: $(VENV)/.installed  ## Meander beside what one would build instead, as JSON: DATASET, DATA=DIR, ARGS=--no-repeats
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py --dataset $(DATASET) $(if $(DATA),--path $(DATA)) $(ARGS)
 
 docs: $(VENV)/.installed  ## write docs/topics.md and docs/settings.md anew from the code
 	$(BIN)/python docs/generate.py
