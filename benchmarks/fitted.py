@@ -18,7 +18,7 @@ class EASE:
     """
 
     def __init__(
-        self, n_users: int, n_items: int, every: int = 5_000, ridge: float = 500.0, recency: float = 1.0
+        self, n_users: int, n_items: int, every: int = 5_000, ridge: float = 200.0, recency: float = 1.0
     ) -> None:
         self.every, self.ridge, self.recency = every, ridge, recency
         self.gram = np.zeros((n_items, n_items), np.float32)
