@@ -65,9 +65,9 @@ class OnlineBPR:
     Negatives are drawn from the items that have been seen.
     """
 
-    REPLAYED = 12  # earlier interactions, of anyone, per new one
+    REPLAYED = 4  # earlier interactions, of anyone, per new one
     OWN = 12  # newest items of the user, once more
-    DIM, RATE, DECAY = 32, 0.05, 0.002
+    DIM, RATE, DECAY = 32, 0.1, 0.01
 
     def __init__(self, n_users: int, n_items: int, seed: int = 0) -> None:
         self.random = np.random.default_rng(seed)
