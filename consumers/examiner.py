@@ -12,7 +12,7 @@ from consumers.items import Items
 from consumers.measures import Measures
 from consumers.people import LOSSES, Open, Part, Person, Profile
 from consumers.shelf import Shelf
-from stream.blend import LINEAR, MODEL, Expectation, log_sum_exp, standardise
+from stream.blend import Expectation, log_sum_exp, standardise, with_version
 from stream.ranker import Ranker, View
 from stream.ranking import rank_of, top
 from stream.settings import Scoring
@@ -140,13 +140,8 @@ class Examiner:
         for role in roles:
             slot = self.items.filled(self.shelf.companion(role))
             if slot is not None:
-                raw, linear = np.zeros((2, len(headline))), slot.linear(person.owned)
-                raw[0] = slot.logits(person.tail, person.tail_s)
-                if linear is not None:
-                    raw[1] = linear
-                swapped = z.copy()
-                swapped[[MODEL, LINEAR]] = standardise(raw, headline)
-                scores = weights @ swapped
+                logits = slot.logits(person.tail, person.tail_s)
+                scores = weights @ with_version(z, logits, slot.linear(person.owned), headline)
                 out[LOSSES.index(role)] = (scores, log_sum_exp(scores[headline]))
         return out
 

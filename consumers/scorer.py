@@ -261,9 +261,10 @@ class ScorerHandler:
         logits = live.logits(tail, tail_s) if live and tail else None
         taken = [] if self.config.repeats else [*person.owned, *more]
         candidates = self.items.available(part.clock_s, taken)
-        linear = live.linear(person.owned.keys() | more) if live else None
+        owned = person.owned.keys() | more
+        linear = live.linear(owned) if live else None
         z = standardise(self.ranker.features(view, part.clock_s, logits, linear), candidates)
-        known = facts(len(tail), len(person.owned.keys() | more), part.clock_s - tail_s[-1] if tail_s else 0.0)
+        known = facts(len(tail), len(owned), part.clock_s - tail_s[-1] if tail_s else 0.0)
         ids, weights = self.catalogue.ids, part.blend.weights_for(known)
         best = top(weights @ z, candidates, self.config.k)
         because = self.ranker.because(tail, best)

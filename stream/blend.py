@@ -54,6 +54,21 @@ def standardise(features: Doubles, candidates: Mask) -> Doubles:
     return np.where(flat, 0.0, centred / np.where(flat, 1.0, deviation))
 
 
+def with_version(z: Doubles, logits: NDArray[np.float32] | None, linear: Doubles | None, candidates: Mask) -> Doubles:
+    """A copy of z-scored features (F, N) with those of another version's two models, raw (N,), in place of their own.
+
+    None stands for a model that has nothing to say.
+    """
+    raw = np.zeros((2, z.shape[1]))
+    if logits is not None:
+        raw[0] = logits
+    if linear is not None:
+        raw[1] = linear
+    out = z.copy()
+    out[[MODEL, LINEAR]] = standardise(raw, candidates)
+    return out
+
+
 def log_sum_exp(scores: Doubles) -> float:
     """log of the sum of exp, without overflow.
 
@@ -86,6 +101,13 @@ class Expectation:
         return np.outer(self.facts, self.z[:, item] - self.mean)
 
 
+def _first_weights() -> Doubles:
+    """The same for every feature and everybody."""
+    out = np.zeros((len(FACTS), len(FEATURES)))
+    out[0] = 0.3
+    return out
+
+
 @dataclass(slots=True)
 class Blend:
     """The weights of one partition.
@@ -99,7 +121,7 @@ class Blend:
     """
 
     learning_rate: float
-    weights: Doubles = field(default_factory=lambda: _first_weights())  # (C, F)
+    weights: Doubles = field(default_factory=_first_weights)  # (C, F)
     squares: Doubles = field(default_factory=lambda: np.full((len(FACTS), len(FEATURES)), 1e-2))  # Adagrad's sums
 
     def weights_for(self, facts: Doubles) -> Doubles:
@@ -122,10 +144,3 @@ class Blend:
         """One step of Adagrad along the mean gradient (C, F) of a block."""
         self.squares = self.squares + gradient**2
         self.weights = self.weights + self.learning_rate * gradient / np.sqrt(self.squares)
-
-
-def _first_weights() -> Doubles:
-    """The same for every feature and everybody."""
-    out = np.zeros((len(FACTS), len(FEATURES)))
-    out[0] = 0.3
-    return out

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.blend import LINEAR, MODEL, Blend, standardise
+from stream.blend import Blend, standardise, with_version
 from stream.gate import PairedBlocks
 from stream.history import LoggedEvent
 from stream.linear import LinearModel, Placed
@@ -66,14 +66,8 @@ class _Arm:
         out: Floats = self.matrix @ user
         return out
 
-    def rows(self, person: Past, headline: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Z-scored features (2, N) of the language model and of the linear one."""
-        logits, raw = self.logits(person), np.zeros((2, len(headline)))
-        if logits is not None:
-            raw[0] = logits
-        if self.placed:
-            raw[1] = self.placed.scores(person.owned)
-        return standardise(raw, headline)
+    def linear(self, person: Past) -> NDArray[np.float64] | None:
+        return self.placed.scores(person.owned) if self.placed else None
 
 
 def paired_losses(
@@ -168,9 +162,8 @@ class _Run:
         z = standardise(self.ranker.features(view, block[0].at_s, None, counts=counts), headline)
         known = person.facts(block[0].at_s)
         for arm in (self.live,) if burn_in else (self.live, self.candidate):
-            z = z.copy()
-            z[[MODEL, LINEAR]] = arm.rows(person, headline)
-            expected = arm.blend.expect(z, headline, known)
+            own = with_version(z, arm.logits(person), arm.linear(person), headline)
+            expected = arm.blend.expect(own, headline, known)
             if not burn_in:
                 arm.losses.append(float(np.mean([expected.loss(i) for i in items])))
                 ranks = [rank_of(expected.scores, i, headline) for i in items]
