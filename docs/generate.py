@@ -11,7 +11,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -251,18 +251,36 @@ PAGES = {"docs/topics.md": topics_page, "docs/settings.md": settings_page, "READ
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the pages, or with `--check` name those that are out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
+    return bring_up_to_date(ROOT, PAGES, "python docs/generate.py", __doc__, arguments)
+
+
+def bring_up_to_date(
+    folder: Path, pages: Mapping[str, Callable[[], str]], cure: str, about: str | None, arguments: list[str] | None
+) -> int:
+    """Write files (name in `folder` → what makes its text), or with `--check` name those that are out of date.
+
+    Args:
+        folder: where they lie.
+        pages: what there is.
+        cure: the command that writes them.
+        about: the description of the command line.
+        arguments: of the command line; None: this process's own.
+
+    Returns:
+        The exit status: 1 where `--check` found something.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file is out of date")
     check = parser.parse_args(arguments).check
     stale = []
-    for name, page in PAGES.items():
-        text, path = page().rstrip() + "\n", ROOT / name
+    for name, page in pages.items():
+        text, path = page().rstrip() + "\n", folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)
             if not check:
                 path.write_text(text, encoding="utf-8")
     if check and stale:
-        sys.stderr.write(f"out of date: {', '.join(stale)}; run python docs/generate.py\n")
+        sys.stderr.write(f"out of date: {', '.join(stale)}; run {cure}\n")
     return int(bool(check and stale))
 
 
