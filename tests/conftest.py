@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from consumers import children, people, supervisor
 from consumers.broker import EmbeddedBroker
+from consumers.roles import NAMES as ROLES
 from consumers.supervisor import Supervisor
 from consumers.trigger_state import TriggerState
 from stream import events, messages, topics
@@ -98,13 +99,18 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     log = directory / "broker.log"
     broker = children.start([*base, "kafka.Kafka", str(properties)], log)
     try:
-        deadline_s = time.monotonic() + 60
-        while not answers(kafka):
-            assert broker.poll() is None, children.last_line(log)
-            assert time.monotonic() < deadline_s, children.last_line(log)
+        wait_for_broker(kafka, broker, log)
         yield kafka
     finally:
         children.stop([broker])
+
+
+def wait_for_broker(kafka: Kafka, broker: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a broker that was started answers; what it logged last tells why it does not."""
+    deadline_s = time.monotonic() + 60
+    while not answers(kafka):
+        assert broker.poll() is None, children.last_line(log)
+        assert time.monotonic() < deadline_s, children.last_line(log)
 
 
 @pytest.fixture(
@@ -163,7 +169,6 @@ def shop() -> Shop:
 
 # ---------------------------------------------------------------------- the five consumers as processes
 
-ROLES = ("encoder", "interest", "scorer", "trigger", "tuner")
 LIMIT_S = 100.0  # for anything to come about, on a busy machine
 SMALL: dict[str, dict[str, Any]] = {  # models that train in a moment
     "users": {"tail": 200},

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from msgspec import structs
 
+from consumers.roles import NAMES as ROLES
 from producers import log
 from producers.synthetic import Plan, World
 from stream import events, messages, topics, versions
@@ -26,7 +27,7 @@ from stream.events import DeadLetter, Erasure, Interaction, Item, Recommendation
 from stream.messages import DriftAlarm, ModelHealth, ModelVersion, Ruling, TrainingJob, UserState
 from stream.records import Output
 from stream.settings import Kafka
-from tests.conftest import LIMIT_S, ROLES, SMALL, Chain, a_chain, written
+from tests.conftest import LIMIT_S, SMALL, Chain, a_chain, written
 
 DAY_S = 86_400.0
 BROKEN = b'{"event_id": "broken", "user_id": "u1", "item_id": "i1", "at": "yesterday"}'

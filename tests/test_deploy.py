@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ import yaml
 
 from consumers import children
 from stream import settings
-from stream.kafka_bus import answers
 from stream.topics import TOPICS
+from tests.conftest import wait_for_broker
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
@@ -264,10 +263,7 @@ def test_the_topics_service_succeeds_on_a_fresh_broker_with_the_composed_environ
     kafka = settings.Kafka(bootstrap=environment["KAFKA_ADVERTISED_LISTENERS"].split(",")[0].partition("://")[2])
     broker = children.start([*base, "kafka.Kafka", str(tmp_path / "server.properties")], tmp_path / "broker.log")
     try:
-        deadline_s = time.monotonic() + 60
-        while not answers(kafka):
-            assert broker.poll() is None, children.last_line(tmp_path / "broker.log")
-            assert time.monotonic() < deadline_s
+        wait_for_broker(kafka, broker, tmp_path / "broker.log")
         done = run_tool(sys.executable, "-m", "meander", *SERVICES["topics"]["command"], "--bootstrap", kafka.bootstrap)
     finally:
         children.stop([broker])

@@ -19,6 +19,7 @@ import yaml
 
 from consumers import children, people
 from consumers.people import SavedPart
+from consumers.roles import NAMES as ROLES
 from deploy.grafana.queries import queries
 from producers.synthetic import Plan, World
 from stream import messages, topics, versions
@@ -26,7 +27,7 @@ from stream.admin import ensure_topics
 from stream.messages import ModelVersion, UserState
 from stream.records import Output
 from stream.settings import Kafka
-from tests.conftest import LIMIT_S, ROLES, Chain, a_chain, written
+from tests.conftest import LIMIT_S, Chain, a_chain, written
 
 RULES = Path(__file__).parents[1] / "deploy" / "prometheus"
 BROKEN = b'{"event_id": "broken", "user_id": "u1", "item_id": "i1", "at": "yesterday"}'
