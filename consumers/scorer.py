@@ -12,25 +12,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from consumers import people
 from consumers.examiner import Examiner
 from consumers.items import Items
+from consumers.lister import Lister
 from consumers.people import Open, Part, Person, Profile
 from consumers.shelf import ModelLoader, Shelf
 from stream import events, messages, topics
-from stream.blend import FEATURES, Blend, standardise
+from stream.blend import Blend
 from stream.errors import StoreError
 from stream.messages import BlockLoss, Fresh, ModelHealth, ModelVersion, UserState
-from stream.ranker import Ranker, facts
-from stream.ranking import top
+from stream.ranker import Ranker
 from stream.records import Output, Record, Since
 from stream.settings import Settings
 from stream.space import Space
 from stream.statistics import TAIL, ItemStats
-
-Doubles = NDArray[np.float64]
 
 SNAPSHOT_EVENTS = 50_000  # learned events of a partition between two whole writings of its changed item rows
 
@@ -64,6 +61,7 @@ class ScorerHandler:
         self._restored: dict[int, list[Record]] = {}
         self._counts: dict[str, int] = dict.fromkeys(("events", "untested", "recommendations", "erased"), 0)
         self.examiner = Examiner(self.config, self.items, self.shelf, self.ranker)
+        self.lister = Lister(settings, self.items, self.shelf, self.ranker, self.examiner)
 
     # ------------------------------------------------------------------ the four verbs
 
@@ -251,44 +249,9 @@ class ScorerHandler:
     # ------------------------------------------------------------------ outputs
 
     def _recommend(self, record: Record, part: Part, state: UserState, person: Person) -> Output:
-        opened = person.open
-        more = opened.items if opened else []
-        tail = (person.tail + more)[-self.settings.users.tail :]
-        tail_s = (person.tail_s + [opened.at_s if opened else 0.0] * len(more))[-self.settings.users.tail :]
-        profile = opened.profile if opened else person.profile
-        view = self.examiner.view(person, profile, tail, more, part.clock_s)
-        live = self.items.filled(self.shelf.live)
-        logits = live.logits(tail, tail_s) if live and tail else None
-        taken = [] if self.config.repeats else [*person.owned, *more]
-        candidates = self.items.available(part.clock_s, taken)
-        owned = person.owned.keys() | more
-        linear = live.linear(owned) if live else None
-        z = standardise(self.ranker.features(view, part.clock_s, logits, linear), candidates)
-        known = facts(len(tail), len(owned), part.clock_s - tail_s[-1] if tail_s else 0.0)
-        ids, weights = self.catalogue.ids, part.blend.weights_for(known)
-        best = top(weights @ z, candidates, self.config.k)
-        because = self.ranker.because(tail, best)
-        items = [
-            events.Recommended(
-                item_id=ids[item],
-                score=round(float(weights @ z[:, item]), 4),
-                reasons=_reasons(weights * z[:, item]),
-                because=[ids[i] for i in reasons],
-            )
-            for item, reasons in zip(best, because, strict=True)
-        ]
-        person.served = best
-        self.examiner.measures.listed(best)
+        message = self.lister.recommend(part, state, person)
+        self.examiner.measures.listed(person.served)
         self._counts["recommendations"] += 1
-        message = events.Recommendation(
-            user_id=state.user_id,
-            at=events.rfc3339(part.clock_s),
-            model_version=live.version.version if live else "",
-            items=items,
-            answers=state.fresh[-1].event_id,
-            horizon=events.rfc3339(live.version.at_s if live else 0.0),
-            drifted=profile.drifted,
-        )
         since = Since(state.fresh[-1].at_s, record.timestamp_ms)
         key, value = state.user_id.encode(), events.encode(message)
         return Output(topics.RECOMMENDATIONS, key, value, record.partition, since=since)
@@ -373,12 +336,6 @@ class ScorerHandler:
             person = part.people[user_id] = people.load_person(saved, self.catalogue)
             if person.open:
                 heapq.heappush(part.deadlines, (person.open.at_s + self.config.group_timeout_s, user_id))
-
-
-def _reasons(shares: Doubles) -> dict[str, float]:
-    """Contributions (F,) by name, strongest first, without those that are nothing."""
-    strongest = np.argsort(-np.abs(shares), kind="stable")
-    return {FEATURES[f]: round(float(shares[f]), 4) for f in strongest if shares[f]}
 
 
 def _profile(state: UserState) -> Profile:
