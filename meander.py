@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stream import settings as settings_
-from stream.errors import MeanderError
+from stream.errors import MeanderError, SettingsError
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def produce_synthetic(
     gradual: Annotated[float, typer.Option(help="Share of users whose interest changes little by little.")] = 0.1,
     category_day: Annotated[float | None, typer.Option(help="Day on which one topic's users move to another.")] = None,
     population_day: Annotated[float | None, typer.Option(help="Day on which popularity is drawn anew.")] = None,
+    says: Annotated[float, typer.Option(help="Share of those who change that search for it before.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
     truth: Annotated[Path | None, typer.Option(help="Write the planted changes here, as JSON lines.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write an event log here, instead of sending.")] = None,
@@ -92,7 +94,7 @@ def produce_synthetic(
 
     plan = synthetic.Plan(
         users=users, items=items, events=events, days=days, swaps=swaps, gradual=gradual,
-        category_day=category_day, population_day=population_day, seed=seed,
+        category_day=category_day, population_day=population_day, says=says, seed=seed,
     )  # fmt: skip
     world = synthetic.World(plan)
     if truth is not None:
@@ -132,8 +134,49 @@ def replay(
 
     result = play(data.name, data.items, data.interactions, settings, recommendations, report)
     if json_file is not None:
-        text = json.dumps(result, indent=2) + "\n"
-        sys.stdout.write(text) if str(json_file) == "-" else json_file.write_text(text)
+        _write_json(result, json_file)
+
+
+@app.command()
+def tune(
+    log: Annotated[Path | None, typer.Argument(help="Event log: JSON lines, optionally gzip.")] = None,
+    items: Annotated[Path | None, typer.Option(help="Items, if they are not in that log.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="In place of a log: online-retail or ml-100k.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Where the data set lies; ml-100k is not bundled.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many, in all.")] = 30,
+    events: Annotated[
+        int | None, typer.Option(min=10, help="Interactions of the slice; else 20,000, or half of a shorter log.")
+    ] = None,
+    policy: Policy = None,
+    repeats: Annotated[
+        bool | None, typer.Option(help="May items be recommended that the user already has; else as the log suggests.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random draws.")] = None,
+    directory: Annotated[Path | None, typer.Option(help="Where the study lies; else runs/tune/NAME.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here; -: to stdout.")] = None,
+    config: Config = None,
+) -> None:
+    """Look for better settings on the beginning of a log, and tell what they gain; run again, it goes on.
+
+    In the trials models are trained once, after the warm-up, unless a policy is given.
+    """
+    data = _dataset(dataset, path, log, items, None)
+    overrides = {"trigger": {"policy": policy or "never"}, "scoring": {"repeats": repeats}, "seed": seed}
+    settings = settings_.load(config, **_given(overrides))
+    if importlib.util.find_spec("optuna") is None:
+        raise SettingsError("meander tune needs Optuna: pip install 'meander[tune]'")
+    from consumers import tune as tune_
+    from consumers.playback import suited
+
+    if repeats is None and not settings_.says("scoring", "repeats", config):
+        settings = suited(settings, data.interactions)
+    where = directory or Path("runs/tune") / data.name
+    try:
+        result = tune_.tune(data.name, data.items, data.interactions, settings, where, trials, events)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"meander: stopped; the same command goes on with what is in {where}\n")
+        raise typer.Exit(130) from None
+    _write_json(result, json_file) if json_file is not None else typer.echo(result["toml"], nl=False)
 
 
 @app.command()
@@ -288,6 +331,11 @@ def _play(bus: Any, items: Any, interactions: Any, speed: float, stop: Any, lag:
     from producers.replay import Backpressure, Pace, produce
 
     return produce(bus, items, interactions, pace=Pace(speed), stop=stop, pressure=Backpressure(lag, ahead))
+
+
+def _write_json(result: dict[str, Any], path: Path) -> None:
+    text = json.dumps(result, indent=2) + "\n"
+    sys.stdout.write(text) if str(path) == "-" else path.write_text(text)
 
 
 def _print(renderable: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,8 @@ from stream.settings import Scoring
 
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+Tested = Callable[[str, int | None], None]  # user, rank of what they took; None: it was no candidate
 
 SMOOTHING = 0.1  # added to every decayed count where popularity is taken as a distribution
 BLEND, MODEL_ALONE, POPULARITY, SHADOW, SHADOW_MRR = (
@@ -53,6 +56,7 @@ class Examiner:
     shelf: Shelf
     ranker: Ranker
     measures: Measures = field(default_factory=Measures)
+    on_tested: Tested | None = None  # told of every event that is tested, in order
     epoch: int = 0  # counts everything that changes what an event is ranked with
     _key: tuple[object, ...] | None = None
     _prepared: Prepared | None = field(default=None)
@@ -79,6 +83,8 @@ class Examiner:
             found = {"arrival": float(losses[BLEND]), "popularity": float(losses[POPULARITY])}
         version = self.shelf.live.version.version if self.shelf.live else ""
         self.measures.tested(version, {"arrival": rank, "served": served, "popularity": popular}, found)
+        if self.on_tested:
+            self.on_tested(user_id, rank)
 
     def view(self, person: Person, profile: Profile, tail: list[int], more: list[int], now_s: float) -> View:
         """A person for the ranker, with `more` items beyond what has been learned of them, at `now_s`."""

@@ -20,7 +20,8 @@ from typing import IO, Any
 
 import msgspec
 
-from consumers.encoder import EncoderHandler
+from consumers.encoder import Encoder, EncoderHandler
+from consumers.examiner import Tested
 from consumers.interest import InterestHandler
 from consumers.loop import Stage
 from consumers.scorer import ScorerHandler
@@ -64,7 +65,7 @@ class Replay:
     settings: Settings
     store: ModelStore
     recommendations: IO[bytes] | None = None
-    encoder: TextEncoder | None = None
+    encoder: Encoder | None = None
     bus: MemoryBus = field(init=False)
     stages: list[Stage] = field(default_factory=list)
     health: list[ModelHealth] = field(default_factory=list)
@@ -117,6 +118,14 @@ class Replay:
     def handler(self, name: str) -> Handler:
         """The handler of a stage."""
         return next(stage.handler for stage in self.stages if stage.name == name)
+
+    @property
+    def scorer(self) -> ScorerHandler:
+        """The handler of the stage "scorer"."""
+        found = self.handler("scorer")
+        if not isinstance(found, ScorerHandler):
+            raise TypeError(f"the stage 'scorer' must hold a ScorerHandler, got {type(found).__name__}")
+        return found
 
     def _collect(self) -> None:
         for record in self._new(topics.RECOMMENDATIONS):
@@ -198,9 +207,11 @@ def replay(
     *,
     store_path: Path | None = None,
     recommendations: IO[bytes] | None = None,
-    encoder: TextEncoder | None = None,
+    encoder: Encoder | None = None,
     warm_up_share: float = 0.2,
+    warm_up_events: int | None = None,
     on_progress: Progress | None = None,
+    on_tested: Tested | None = None,
 ) -> dict[str, Any]:
     """Replay a log through all handlers and measure prequentially.
 
@@ -213,7 +224,9 @@ def replay(
         recommendations: gets every list as a JSON line, if given.
         encoder: the text encoder; the one that the settings name if None.
         warm_up_share: share of the log that is learned before anything is tested.
+        warm_up_events: so many interactions in place of that share.
         on_progress: called about every second.
+        on_tested: told of every event that is tested; what it raises ends the replay.
 
     Returns:
         The figures that `meander replay --json` prints, with curves for the report.
@@ -223,9 +236,11 @@ def replay(
     """
     began_s = time.perf_counter()
     events_in_all, before = warm_up(interactions, settings.scoring.repeats, warm_up_share)
+    before = before if warm_up_events is None else warm_up_events
     with tempfile.TemporaryDirectory(prefix="meander-") as scratch:
         settings = _adapted(settings, before, store_path or Path(scratch))
         run = Replay(settings, ModelStore(settings.store), recommendations, encoder)
+        run.scorer.examiner.on_tested = on_tested
         run.feed([Output(topics.ITEMS, item.item_id.encode(), events.encode(item)) for item in items])
         done, told_s = 0, began_s
         for number, block in enumerate(_runs(interactions)):
@@ -267,9 +282,7 @@ def _runs(interactions: Iterable[Interaction]) -> Iterator[list[Output]]:
 
 
 def _result(name: str, run: Replay, events_in_all: int, before: int, wall_s: float) -> dict[str, Any]:
-    scorer = run.handler("scorer")
-    if not isinstance(scorer, ScorerHandler):
-        raise TypeError("the stage 'scorer' must hold a ScorerHandler")
+    scorer = run.scorer
     part = scorer.parts[0]
     versions = [v for v in run.versions if isinstance(v, ModelVersion)]
     curve, served_s = Curve(), dict[str, float]()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 import meander
 from producers import log, terminal
 from stream.bus import MemoryBus
-from stream.errors import BrokerError, LogError, MeanderError, TopicError
+from stream.errors import BrokerError, LogError, MeanderError, SettingsError, TopicError
 from stream.events import Interaction, Item
 from stream.events import encode as encode_outside
 from stream.messages import ModelVersion, UserState, as_bytes, encode
@@ -45,7 +45,7 @@ def call() -> Call:
 
 def test_every_command_has_help(call: Call) -> None:
     text = call("--help").output
-    for command in ("up", "run", "produce", "replay", "record", "models", "user", "topics", "demo", "settings"):
+    for command in ("up", "run", "produce", "replay", "tune", "record", "models", "user", "topics", "demo", "settings"):
         assert command in text
         assert call(command, "--help").exit_code == 0
     for option in ("--dataset", "--path", "--interactions", "--items", "--policy", "--no-repeats", "--seed", "--limit",
@@ -58,6 +58,24 @@ def test_help_loads_neither_torch_nor_the_client() -> None:
     code = "import sys, meander; print(sorted({'torch', 'transformers', 'kafka', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_tuning_wants_its_extra(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    raised = call("tune", "--dataset", "online-retail").exception
+    assert isinstance(raised, SettingsError)
+    assert str(raised) == "meander tune needs Optuna: pip install 'meander[tune]'"
+
+
+def test_an_interrupted_tuning_says_how_to_go_on(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    log.write(tmp_path / "log.jsonl", [Interaction(event_id="e", user_id="u", item_id="i", at=0)])
+    monkeypatch.setattr("consumers.tune.tune", interrupted)
+    result = call("tune", str(tmp_path / "log.jsonl"))
+    assert result.exit_code == 130
+    assert result.output.strip() == "meander: stopped; the same command goes on with what is in runs/tune/log.jsonl"
 
 
 def test_settings_are_printed_masked(call: Call, tmp_path: Path) -> None:
