@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 class Items:
     """Folds item-vectors; brings item vectors of models and of the drift space up to date when they are needed.
 
-    Memory: O(items x (base dimensions + drift dimensions)).
+    Memory: O(items x (base dimensions + drift dimensions + title)).
 
     >>> items = Items()
     >>> items.catalogue.add("mug"), items.available(60.0).tolist()  # nothing is known that speaks against it
@@ -34,6 +34,7 @@ class Items:
     catalogue: Catalogue = field(default_factory=Catalogue)
     vectors: Vectors = field(default_factory=Vectors)
     space: Space | None = None
+    titles: dict[int, str] = field(default_factory=dict)  # by ordinal; without those that have none
     _known: dict[int, tuple[bool, float]] = field(default_factory=dict)  # ordinal → (available, at_s)
     _available: Mask = field(default_factory=lambda: np.ones(0, bool))
     _since_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
@@ -59,6 +60,10 @@ class Items:
         ordinal = self.catalogue.add(item.item_id)
         self.vectors.put(ordinal, vector)
         self._known[ordinal] = (item.available, item.at_s)
+        if item.title:
+            self.titles[ordinal] = item.title
+        else:
+            self.titles.pop(ordinal, None)
 
     def use(self, space: Space) -> None:
         """Measure interests in `space` from now on."""

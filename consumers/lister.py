@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +14,19 @@ from consumers.people import Part, Person
 from consumers.shelf import Shelf
 from stream import events
 from stream.blend import FEATURES, standardise
+from stream.diversity import POOL, diversified
 from stream.events import Recommendation, Recommended
+from stream.explain import LIKE, NEXT, TOGETHER, Explanation, Memory
 from stream.messages import UserState
 from stream.ranker import Ranker, facts
 from stream.ranking import top
 from stream.settings import Settings
+from stream.speakers import followed, strongest
 
 Doubles = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+LOOKED_AT = 200  # newest things of a person that the linear model is asked about for an explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class Lister:
     """Makes lists of what the scorer holds; keeps nothing of its own.
 
     Args:
-        settings: lengths of lists and tails, and whether what a person has may be listed.
+        settings: lengths of lists and tails, the diversity, and whether what a person has may be listed.
         examiner: shows it a person as the tests see them.
     """
 
@@ -52,36 +59,67 @@ class Lister:
         candidates = self.items.available(part.clock_s, taken)
         owned = person.owned.keys() | more
         linear = live.linear(owned) if live else None
-        z = standardise(self.ranker.features(view, part.clock_s, logits, linear), candidates)
+        counts = self.ranker.counts()
+        z = standardise(self.ranker.features(view, part.clock_s, logits, linear, counts), candidates)
         known = facts(len(tail), len(owned), part.clock_s - tail_s[-1] if tail_s else 0.0)
         weights = part.blend.weights_for(known)
-        best = top(weights @ z, candidates, config.k)
+        best, varied = self.choose(weights @ z, candidates)
         person.served = best
+        memory = Memory(self.items.catalogue.ids, self.items.titles, view.bought_s, part.clock_s)
+        speakers = self._speakers(best, tail, list(view.bought_s), counts)
+        told = (Explanation(memory, item, item in varied) for item in best)
         return Recommendation(
             user_id=state.user_id,
             at=events.rfc3339(part.clock_s),
             model_version=live.version.version if live else "",
-            items=self._explained(best, weights, z, tail),
+            items=[
+                _explained(one, weights, z[:, one.item], spoken) for one, spoken in zip(told, speakers, strict=True)
+            ],
             answers=state.fresh[-1].event_id,
             horizon=events.rfc3339(live.version.at_s if live else 0.0),
             drifted=profile.drifted,
         )
 
-    def _explained(self, best: list[int], weights: Doubles, z: Doubles, tail: list[int]) -> list[Recommended]:
-        ids = self.items.catalogue.ids
-        because = self.ranker.because(tail, best)
-        return [
-            Recommended(
-                item_id=ids[item],
-                score=round(float(weights @ z[:, item]), 4),
-                reasons=_reasons(weights * z[:, item]),
-                because=[ids[i] for i in reasons],
-            )
-            for item, reasons in zip(best, because, strict=True)
-        ]
+    def choose(self, scores: Doubles, candidates: Mask) -> tuple[list[int], set[int]]:
+        """The list, and which of it stand there because they differ from the rest.
+
+        They differ by vectors in drift space, of text and of who has them; by text alone while there is no such space.
+        """
+        k, dial = self.settings.scoring.k, self.settings.scoring.diversity
+        if not dial:
+            return top(scores, candidates, k), set()
+        pool = top(scores, candidates, max(POOL, 2 * k))
+        vectors = self.items.in_space() if self.items.space else self.items.vectors.rows(len(scores))
+        best = [pool[place] for place in diversified(scores[pool], vectors[pool], k, dial)]
+        return best, set(best).difference(pool[:k])
+
+    def _speakers(
+        self, best: list[int], tail: list[int], owned: list[int], counts: Doubles
+    ) -> Iterator[dict[str, list[int]]]:
+        """For each item of the list: those of the history that speak for it, by the way in which they do."""
+        live, newest = self.shelf.live, owned[-LOOKED_AT:]
+        ways = {TOGETHER: self.ranker.because(tail, best), NEXT: followed(self.ranker.tables, counts, tail, best)}
+        if live and live.placed:
+            ways[LIKE] = strongest(live.placed.weights(newest, best), newest, best)
+        for row in range(len(best)):
+            yield {way: found[row] for way, found in ways.items()}
 
 
-def _reasons(shares: Doubles) -> dict[str, float]:
+def _explained(told: Explanation, weights: Doubles, z: Doubles, speakers: dict[str, list[int]]) -> Recommended:
+    """An item with its contributions, and these in words; `z` are its features (F,)."""
+    shares = weights * z
+    told.tell(_named(np.where(z > 0, np.maximum(shares, 0), 0)), speakers)
+    ids = told.memory.ids
+    return Recommended(
+        item_id=ids[told.item],
+        score=round(float(weights @ z), 4),
+        reasons=_named(shares),
+        because=[ids[i] for i in told.because],
+        why=told.sentence,
+    )
+
+
+def _named(shares: Doubles) -> dict[str, float]:
     """Contributions (F,) by name, strongest first, without those that are nothing."""
-    strongest = np.argsort(-np.abs(shares), kind="stable")
-    return {FEATURES[f]: round(float(shares[f]), 4) for f in strongest if shares[f]}
+    strongest_first = np.argsort(-np.abs(shares), kind="stable")
+    return {FEATURES[f]: round(float(shares[f]), 4) for f in strongest_first if shares[f]}

@@ -93,9 +93,10 @@ class Recommended(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasons: Annotated[
         dict[str, float], Meta(description="contribution of each feature to the score, strongest first; they sum to it")
     ] = msgspec.field(default_factory=dict)
-    because: Annotated[list[str], Meta(description="items of the history that speak for it, strongest first")] = (
+    because: Annotated[list[str], Meta(description="items of the history that speak for it, those in `why` first")] = (
         msgspec.field(default_factory=list)
     )
+    why: Annotated[str, Meta(description="the strongest reasons as a sentence in English, dates in UTC")] = ""
 
 
 class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -124,6 +124,8 @@ class Placed:
     >>> model = LinearModel(("mug", "cup"), np.array([[1], [0]], np.int32), np.array([[0.5], [0.25]], np.float32))
     >>> placed = Placed(model); placed.extend(["hat", "cup", "mug"]); placed.scores([2]).tolist()
     [0.0, 0.5, 0.0]
+    >>> placed.weights([2, 0], [1]).tolist()  # a mug speaks for a cup, a hat is unknown
+    [[0.5], [0.0]]
     """
 
     model: LinearModel
@@ -154,6 +156,19 @@ class Placed:
             self.model.columns[rows].ravel(), weights=self.model.weights[rows].ravel(), minlength=len(found)
         )
         out[self.ordinals[found]] = sums[found]
+        return out
+
+    def weights(self, owned: Sequence[int], items: Sequence[int]) -> Doubles:
+        """With how much each thing that a person has speaks for each of `items` (T, k), all ordinals."""
+        place = np.full(len(self.model.item_ids) + 1, -1)  # row → place among `items`; the last is for unknown ones
+        place[[self.rows[i] for i in items]] = np.arange(len(items))
+        place[-1] = -1
+        out = np.zeros((len(owned), len(items)))
+        known = [t for t, i in enumerate(owned) if self.rows[i] >= 0]
+        rows = [self.rows[owned[t]] for t in known]
+        places = place[self.model.columns[rows]]  # (known, k of the model)
+        row, slot = np.nonzero(places >= 0)
+        out[np.asarray(known, np.int64)[row], places[row, slot]] = self.model.weights[rows][row, slot]
         return out
 
 

@@ -170,6 +170,9 @@ class Scoring(Section):
 
     k: int = Field(10, ge=1, le=1000, description="length of the lists")
     repeats: bool = Field(True, description="may items be recommended that the user already has")
+    diversity: float = Field(
+        0.0, ge=0, le=1, description="how much the items of a list shall differ: 0 the best ones, 1 difference alone"
+    )
     learning_rate: float = Field(0.05, gt=0, description="Adagrad step of the blend's weights")
     short_half_life_s: float = Field(3 * DAY_S, gt=0, description="half-life of short decayed popularity")
     long_half_life_s: float = Field(30 * DAY_S, gt=0, description="half-life of long decayed popularity")
