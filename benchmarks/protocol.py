@@ -51,6 +51,8 @@ class Log:
         opened: dict[int, tuple[str, int, float]] = {}  # user → the newest block, its number, its newest time
         rows, n_blocks = list[tuple[int, int, int, float, bool]](), 0
         for event in interactions:
+            if event.item_id is None:
+                continue
             user, item = users.setdefault(event.user_id, len(users)), items.setdefault(event.item_id, len(items))
             block, number, newest_s = opened.get(user, ("", -1, -np.inf))
             if number < 0 or block != event.block or event.at_s - newest_s >= timeout_s:

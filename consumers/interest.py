@@ -66,15 +66,17 @@ class Run:
     partition: int
     state: UserState
     dirty: bool = False  # something was folded since it was opened
-    newest: Since | None = None  # its newest interaction
+    newest: Since | None = None  # its newest interaction or text
 
 
 class InterestHandler:
     """Folds interactions into people's states, and watches them for drift.
 
     Consecutive events of one (user, block) become one user-states record, written when the run breaks or the batch
-    ends. A new space takes over, partition by partition, at the first interaction whose event time has reached the
-    version's `live_at_s`; a person's state is then rebuilt from its tail when it is next touched.
+    ends. Texts and events about no item are in no block and break no run; a block that begins after them does, as its
+    events are to be tested with what they told. A new space takes over, partition by partition, at the first
+    interaction whose event time has reached the version's `live_at_s`; a person's state is then rebuilt from its tail
+    when it is next touched.
 
     An interaction is dropped as a duplicate when its event id is among the person's recent ones, or its offset is
     not above the newest one folded (after a crash on a broker without transactions it is read again).
@@ -152,7 +154,8 @@ class InterestHandler:
         part = self._parts.setdefault(record.partition, Part())
         if at_s <= self._erased.get(said.user_id, -1.0):
             return []
-        out, self._run = self._open(record.partition, said.user_id, said.block, at_s)
+        about = said.item_id or ""
+        out, self._run = self._open(record.partition, said.user_id, said.block if about else None, at_s)
         state = self._run.state
         if record.offset <= state.through or profile.remembered(state, said.event_id):
             self._counts["duplicate_total"] += 1
@@ -163,13 +166,15 @@ class InterestHandler:
         self._counts["events_total"] += 1
         self._counts["late_total"] += at_s < state.last_s
         self._newest_s = max(self._newest_s, at_s)
-        weight = self._settings.users.weights.get(said.event, self._settings.users.default_weight)
-        place = stage.places.find(said.item_id)
+        users = self._settings.users
+        weight = users.weights.get(said.event, users.default_weight) if about else 0.0
+        place = stage.places.find(about)
         self._counts["unvectored_total"] += place is None and weight > 0
-        event = profile.Event(said.event_id, said.item_id, at_s, weight, record.offset)
+        event = profile.Event(said.event_id, about, at_s, weight, record.offset)
         found = profile.fold(state, event, place, stage.rules)
         self._run.newest = Since(at_s, record.timestamp_ms)
-        state.fresh.append(Fresh(said.event_id, said.item_id, at_s, weight, said.event, record.offset))
+        state.fresh.append(Fresh(said.event_id, about, at_s, weight, said.event, record.offset))
+        state.said, state.attributes = "", said.user or state.attributes
         return [*out, self._alarm(state, found, event, stage, record)] if found else out
 
     def _text(self, record: Record) -> Iterable[Output]:
@@ -189,16 +194,16 @@ class InterestHandler:
         self._align(state, stage)
         profile.remember(state, mark, self._settings.users.recent_ids)
         profile.fold_text(state, stage.rules.space.texts(vector[None])[0], said.at_s, stage.rules)
+        self._run.newest = Since(said.at_s, record.timestamp_ms)
+        state.said = said.event_id
         return out
 
     def _open(self, partition: int, user_id: str, block: str | None, at_s: float) -> tuple[list[Output], Run]:
         """The person's run, and what closing the one that it breaks writes. Without a block, any block will do."""
         run = self._run
         if run is not None and run.partition == partition and run.state.user_id == user_id:
-            if block is None or run.state.block == block:
-                return [], run
-            if not run.state.fresh:  # only texts so far
-                run.state.block = block
+            begun = run.state.block == block and (not run.dirty or any(event.item_id for event in run.state.fresh))
+            if block is None or begun:
                 return [], run
         out = self._close()
         packed = self._parts[partition].states.get(user_id)
@@ -213,8 +218,7 @@ class InterestHandler:
             return []
         user_id = run.state.user_id
         record = profile.pack(run.state)
-        run.state.fresh = []
-        self._parts[run.partition].put(user_id, profile.pack(run.state))
+        self._parts[run.partition].put(user_id, profile.pack(profile.settled(run.state)))
         arrived_ms = run.newest.arrived_ms if run.newest else None
         return [Output(topics.USER_STATES, user_id.encode(), record, run.partition, arrived_ms, run.newest)]
 

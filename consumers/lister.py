@@ -75,7 +75,7 @@ class Lister:
             items=[
                 _explained(one, weights, z[:, one.item], spoken) for one, spoken in zip(told, speakers, strict=True)
             ],
-            answers=state.fresh[-1].event_id,
+            answers=state.said or state.fresh[-1].event_id,
             horizon=events.rfc3339(live.version.at_s if live else 0.0),
             drifted=profile.drifted,
         )

@@ -162,25 +162,28 @@ class Replay:
 
 
 def warm_up(interactions: Iterable[Interaction], repeats: bool, share: float = 0.2) -> tuple[int, int]:
-    """Length of a log, and how many of its interactions come before testing begins.
+    """Length of a log, and how many of its interactions with items come before testing begins.
 
     With repeats that is `share` of all; without, all up to the point where `share` of the first interactions of users
-    with items have happened, since only those count.
+    with items have happened, since only those count. Events about no item count in the length alone.
 
     Raises:
         LogError: the log is empty.
     """
     seen: set[tuple[str, str]] = set()
     firsts: list[int] = []
-    n = 0
+    n = about = 0
     for event in interactions:
+        n += 1
+        if event.item_id is None:
+            continue
         if not repeats and (event.user_id, event.item_id) not in seen:
             seen.add((event.user_id, event.item_id))
-            firsts.append(n)
-        n += 1
-    if not n:
-        raise LogError("interactions must hold at least one record, got none")
-    return n, int(n * share) if repeats else firsts[int(len(firsts) * share)]
+            firsts.append(about)
+        about += 1
+    if not about:
+        raise LogError("interactions must hold at least one record with an item, got none")
+    return n, int(about * share) if repeats else firsts[int(len(firsts) * share)]
 
 
 def has_repeats(interactions: Iterable[Interaction], share: float = 0.2) -> bool:
@@ -188,12 +191,14 @@ def has_repeats(interactions: Iterable[Interaction], share: float = 0.2) -> bool
 
     In a shop they do; nobody rates a film twice. It says whether to recommend what a user already has.
     """
-    n = sum(1 for _ in interactions)
+    n = sum(event.item_id is not None for event in interactions)
     seen: set[tuple[str, str]] = set()
     looked = 0
     for event in interactions:
         if looked >= max(int(n * share), 1):
             break
+        if event.item_id is None:
+            continue
         looked += 1
         seen.add((event.user_id, event.item_id))
     return looked - len(seen) >= FEW_REPEATS * max(looked, 1)

@@ -190,17 +190,19 @@ class ScorerHandler:
             person.profile = profile
         person.seq = max(person.seq, state.seq)
         part.dirty.add(state.user_id)
-        if new and part.events > self.config.warm_up_events:
+        if (new or state.said) and part.events > self.config.warm_up_events:
             yield self._recommend(record, part, state, person)
 
     def _on_event(self, number: int, part: Part, person: Person, state: UserState, fresh: Fresh) -> Iterator[Output]:
         part.clock_s = max(part.clock_s, fresh.at_s)
         part.through = max(part.through, fresh.offset)
         self._close_until(part, part.clock_s)
-        if person.open is not None and person.open.block != state.block:
+        if fresh.item_id and person.open is not None and person.open.block != state.block:
             self._close(part, state.user_id, person)
         if self.shelf.advance(part.clock_s):
             self.examiner.epoch += 1
+        if not fresh.item_id:
+            return  # a search, say: nothing to test or to learn
         item = self._item(fresh.item_id, part)
         opened = person.open
         if opened is None:
@@ -252,7 +254,7 @@ class ScorerHandler:
         message = self.lister.recommend(part, state, person)
         self.examiner.measures.listed(person.served)
         self._counts["recommendations"] += 1
-        since = Since(state.fresh[-1].at_s, record.timestamp_ms)
+        since = Since(state.fresh[-1].at_s if state.fresh else state.last_s, record.timestamp_ms)
         key, value = state.user_id.encode(), events.encode(message)
         return Output(topics.RECOMMENDATIONS, key, value, record.partition, since=since)
 

@@ -32,7 +32,7 @@ from consumers.trials import Remembering, Slices
 from stream.errors import StateError
 from stream.events import Interaction, Item
 from stream.settings import Settings, masked
-from stream.text import TextEncoder
+from stream.text import TextEncoder, item_text
 
 STARTUP = 8  # trials drawn at random before TPE knows enough
 FIRST_REPORT = 5  # of a trial after which it may end early
@@ -195,6 +195,8 @@ def tune(
     slices = Slices.of(name, items, interactions, events)
     remembering = Remembering(encoder or TextEncoder.load(settings.model))
     tuning = Tuning(slices, settings, remembering, directory, settings.seed)
+    _say(f"{slices.events:,} events a trial; the texts of {len(slices.items):,} items are encoded once ...")
+    remembering.encode([item_text(item) for item in slices.items])
     result = tuning.run(trials)
     result["toml"] = snippet(result)
     for line in summary(result):

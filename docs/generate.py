@@ -39,6 +39,10 @@ EXAMPLES: dict[type[Struct], tuple[Struct, ...]] = {
             event_id="r-991", user_id="ann", item_id="85123A", at=1323419940000, event="review",
             text="Lovely in the window, and the light is warm.",
         ),
+        Interaction(
+            event_id="q-17", user_id="ann", at=1323420000000, event="search", text="a lamp to read by",
+            user={"country": "France", "age": "30-39"},
+        ),
     ),
     Item: (
         Item(

@@ -76,6 +76,6 @@ class _Head:
 def _without_text(events: Iterable[Interaction], known: set[str]) -> Iterator[Item]:
     """An item for every id that is not known, in order of its first interaction; adds it to `known`."""
     for event in events:
-        if event.item_id not in known:
+        if event.item_id is not None and event.item_id not in known:
             known.add(event.item_id)
             yield Item(item_id=event.item_id, at=event.at)

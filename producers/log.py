@@ -9,6 +9,7 @@ order. Interactions stand in the order in which they are to arrive; empty lines 
 
     {"item_id": "mug", "title": "Red mug", "categories": ["kitchen"]}
     {"event_id": "e1", "user_id": "ann", "item_id": "mug", "event": "purchase", "at": "2011-09-01T08:00:00Z"}
+    {"event_id": "e2", "user_id": "ann", "event": "search", "text": "a lamp to read by", "at": "2011-09-01T08:05:00Z"}
 """
 
 from __future__ import annotations

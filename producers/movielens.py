@@ -1,14 +1,14 @@
 """MovieLens-100k, from a folder of the user's own: its licence does not let Meander ship it.
 
 Harper, F. M. & Konstan, J. A. (2015), The MovieLens Datasets: History and Context, doi:10.1145/2827872. Read are
-either the original files of GroupLens (`u.data` and `u.item`) or RecBole's atomic files (`ml-100k.inter` and
-`ml-100k.item`), which the Python package recbole 1.2.1 carries.
+either the original files of GroupLens (`u.data`, `u.item` and, if it is there, `u.user`) or RecBole's atomic files
+(`ml-100k.inter`, `ml-100k.item` and, if it is there, `ml-100k.user`), which the Python package recbole 1.2.1 carries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +44,7 @@ class Ratings:
     """
 
     rows: Sequence[Rating]  # in order of event time
+    users: Mapping[str, dict[str, str]] = field(default_factory=dict)  # age group, gender and occupation by user
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,6 +58,7 @@ class Ratings:
                 at=row.at_s * 1000,
                 event="rating",
                 value=row.stars,
+                user=self.users.get(row.user, {}),
             )
 
 
@@ -64,6 +66,7 @@ def load(path: Path) -> tuple[list[Item], Ratings]:
     """Read the folder `path`: films in the order of their file, and ratings in order of (time, user).
 
     A film's categories are its genres, its title bears the year. When a film came into the catalogue is not known.
+    A rating carries the age by decades, gender and occupation of who gave it.
 
     Raises:
         LogError: the folder holds neither set of files (says how to get them), or a line of them is malformed.
@@ -71,14 +74,19 @@ def load(path: Path) -> tuple[list[Item], Ratings]:
     if (path / "u.data").is_file() and (path / "u.item").is_file():
         items = [_original_item(fields) for fields in _lines(path / "u.item", "|", 5 + len(GENRES), "latin-1")]
         rows = _lines(path / "u.data", "\t", 4)
+        people, separator, skip = path / "u.user", "|", 0
     elif (path / "ml-100k.inter").is_file() and (path / "ml-100k.item").is_file():
         items = [_atomic_item(fields) for fields in _lines(path / "ml-100k.item", "\t", 4, skip=1)]
         rows = _lines(path / "ml-100k.inter", "\t", 4, skip=1)
+        people, separator, skip = path / "ml-100k.user", "\t", 1
     else:
         raise LogError(f"{path} must hold u.data and u.item, or ml-100k.inter and ml-100k.item; {HOW_TO_GET_IT}")
     ratings = [_rating(fields, path) for fields in rows]
     ratings.sort(key=lambda row: (row.at_s, row.user))
-    return items, Ratings(ratings)
+    users = (
+        dict(_user(fields, people) for fields in _lines(people, separator, 5, skip=skip)) if people.is_file() else {}
+    )
+    return items, Ratings(ratings, users)
 
 
 def _lines(path: Path, separator: str, columns: int, encoding: str = "utf-8", skip: int = 0) -> Iterator[list[str]]:
@@ -102,6 +110,14 @@ def _rating(fields: Sequence[str], path: Path) -> Rating:
         return Rating(int(float(at_s)), user, item, float(stars))
     except ValueError:
         raise LogError(f"{path}: rating and timestamp must be numbers, got {stars!r} and {at_s!r}") from None
+
+
+def _user(fields: Sequence[str], path: Path) -> tuple[str, dict[str, str]]:
+    """A line of u.user or ml-100k.user: id, age, gender, occupation, zip code."""
+    user, age, gender, occupation, _ = fields
+    if not age.isdigit():
+        raise LogError(f"{path}: age must be a number, got {age!r}")
+    return user, {"age": f"{int(age) // 10 * 10}s", "gender": gender, "occupation": occupation}
 
 
 def _original_item(fields: Sequence[str]) -> Item:

@@ -34,13 +34,14 @@ class Line(NamedTuple):
     item: str  # StockCode, upper case
     user: str
     quantity: int
+    country: str
 
 
 @dataclass(frozen=True, slots=True)
 class Purchases:
     """The interactions of Online Retail, made anew on every iteration from the lines that are kept.
 
-    >>> line = Line(60, "536365", "85123A", "17850", 6)
+    >>> line = Line(60, "536365", "85123A", "17850", 6, "France")
     >>> next(iter(Purchases([line]))).event_id
     '536365-85123A'
     """
@@ -60,6 +61,7 @@ class Purchases:
                 event="purchase",
                 value=float(line.quantity),
                 group=line.invoice,
+                user={"country": line.country},
             )
 
 
@@ -91,13 +93,13 @@ def _cleaned(path: Path, titles: dict[str, Counter[str]]) -> Iterator[Line]:
             header = next(rows, None)
             if header != COLUMNS:
                 raise LogError(f"{path}, line 1: columns must be {','.join(COLUMNS)}, got {header!r}")
-            for invoice, code, description, quantity, date, price, customer, _ in rows:
+            for invoice, code, description, quantity, date, price, customer, country in rows:
                 if not customer or not description or int(quantity) <= 0 or float(price) <= 0:
                     continue
                 item = sys.intern(code.upper().strip())
                 titles[item][description] += 1
                 user = sys.intern(customer.removesuffix(".0"))
-                yield Line(_seconds(date), sys.intern(invoice), item, user, int(quantity))
+                yield Line(_seconds(date), sys.intern(invoice), item, user, int(quantity), sys.intern(country))
     except (OSError, EOFError) as error:
         raise LogError(f"{path} must be the gzipped CSV of Online Retail: {error}") from None
     except ValueError as error:  # a number, a date, or the number of columns

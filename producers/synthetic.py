@@ -8,6 +8,9 @@ rest from all. Four kinds of change can be planted, each known to the second:
 - *gradual*: it moves over to another evenly within `gradual_days`;
 - *category*: all users interested in one topic swap to another at the same time;
 - *population*: the popularity ranks within every topic are drawn anew, for everybody.
+
+A share of the users who turn (swap or gradual) may say so: a search in words of the topic they turn to, within the hour
+before.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from heapq import merge
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +32,7 @@ from stream.events import Interaction, Item, rfc3339
 Kind = Literal["swap", "gradual", "category", "population"]
 
 DAY_S = 86_400.0
+SAID_BEFORE_S = 3_600.0  # longest time between what a user says and their turn
 START_S = 1_704_067_200.0  # 2024-01-01T00:00:00Z
 WORDS: dict[str, tuple[str, ...]] = {
     "Garden": ("garden", "flower", "watering", "seed", "plant", "lawn", "rake", "herb", "pot", "hedge"),
@@ -58,6 +63,7 @@ class Plan:
     gradual_days: float = 20.0
     category_day: float | None = None  # None: no such change
     population_day: float | None = None
+    says: float = 0.0  # share of users with a change of their own who search for their new topic before
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +76,7 @@ class Plan:
             "popularity": (self.popularity >= 0, "at least 0"),
             "gradual_days": (self.gradual_days > 0, "above 0"),
             "swaps": (0 <= self.swaps <= 1, "between 0 and 1"),
+            "says": (0 <= self.says <= 1, "between 0 and 1"),
             "gradual": (0 <= self.gradual <= 1 - self.swaps, "between 0 and 1, with swaps"),
         }
         for name, (held, rule) in rules.items():
@@ -114,7 +121,17 @@ class World:
         self._own = {c.user_id: self._changes_of(c.user_id) for c in self.changes}
 
     def interactions(self) -> Iterator[Interaction]:
-        """Events in order of event time."""
+        """Events in order of event time, searches among them."""
+        return merge(self.searches(), self._clicks(), key=lambda event: event.at_s)
+
+    def searches(self) -> list[Interaction]:
+        """What users say before they turn, in order of event time: three words of the new topic."""
+        rng = np.random.default_rng([self.plan.seed, 3])
+        turns = [change for change in self.changes if change.user_id]
+        said = rng.permutation(len(turns))[: round(self.plan.says * len(turns))].tolist()
+        return sorted((_search(turns[number], rng) for number in said), key=lambda event: (event.at_s, event.event_id))
+
+    def _clicks(self) -> Iterator[Interaction]:
         plan, rng = self.plan, np.random.default_rng([self.plan.seed, 2])
         activity = rng.gamma(1.0, size=plan.users) + 0.1
         users = rng.choice(plan.users, size=plan.events, p=activity / activity.sum())
@@ -195,6 +212,17 @@ def _item(number: int, rng: np.random.Generator) -> Item:
     words = rng.choice(WORDS[topic], size=3, replace=False).tolist()
     adjective = ADJECTIVES[int(rng.integers(len(ADJECTIVES)))]
     return Item(item_id=f"i{number}", title=" ".join([adjective, *words]).capitalize(), categories=[topic])
+
+
+def _search(change: Change, rng: np.random.Generator) -> Interaction:
+    words = rng.choice(WORDS[change.after], size=3, replace=False).tolist()
+    return Interaction(
+        event_id=f"said-{change.user_id}",
+        user_id=change.user_id,
+        event="search",
+        text=" ".join(words),
+        at=int((change.at_s - rng.uniform(0, SAID_BEFORE_S)) * 1000),
+    )
 
 
 def _power_law(rng: np.random.Generator, size: int, exponent: float) -> int:

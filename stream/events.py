@@ -21,15 +21,20 @@ Id = Annotated[str, Meta(min_length=1, max_length=256, description="a non-empty 
 Time = Annotated[
     str | int | float, Meta(description="RFC 3339 with an offset (`2011-09-01T08:00:00Z`) or milliseconds since 1970")
 ]
+Attribute = Annotated[str, Meta(min_length=1, max_length=64)]
 Version = Annotated[int, Meta(ge=1, description="version of this schema")]
 
 
 class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A person did something with an item. Topic `interactions`, key: the user's id."""
+    """A person did something, mostly with an item. Topic `interactions`, key: the user's id.
+
+    An event about no item (a search, a chat turn, a sign-up) has no `item_id`, and carries `text` or `user`. It is in
+    no block: it is neither tested nor learned, but tells what the person looks for.
+    """
 
     event_id: Id
     user_id: Id
-    item_id: Id
+    item_id: Annotated[Id | None, Meta(description="what it is about; may be left out with `text` or `user`")] = None
     at: Time
     event: Annotated[str, Meta(min_length=1, max_length=64, description="view, click, cart, purchase, rating …")] = (
         "view"
@@ -42,12 +47,21 @@ class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[str, Meta(min_length=1, max_length=256)] | None,
         Meta(description="basket, order or page: tested as one block before it is learned"),
     ] = None
+    user: Annotated[
+        dict[Attribute, Attribute],
+        Meta(max_length=16, description="what is known of the person: country, age group …; replaces what was"),
+    ] = msgspec.field(default_factory=dict)
     schema_version: Version = SCHEMA_VERSION
 
     @property
     def at_s(self) -> float:
         """Event time in seconds since the epoch."""
         return seconds(self.at)
+
+    @property
+    def says(self) -> bool:
+        """Whether there is text in it."""
+        return self.text is not None and bool(self.text.strip())
 
     @property
     def block(self) -> str:
@@ -140,10 +154,10 @@ def decode(kind: type[T], value: bytes | None) -> T:
 
     >>> decode(Interaction, b'{"event_id":"e1","user_id":"ann","item_id":"mug","at":1314864000000,"new":1}').at_s
     1314864000.0
-    >>> decode(Interaction, b'{"event_id":"e1","user_id":"ann","at":0}')
+    >>> decode(Interaction, b'{"event_id":"1","user_id":"ann","at":0}')
     Traceback (most recent call last):
     ...
-    stream.errors.BadRecord: item_id must be present, got '{"event_id":"e1","user_id":"ann","at":0}'
+    stream.errors.BadRecord: item_id must be present without text or user, got '{"event_id":"1","user_id":"ann","at":0}'
     """
     if value is None:
         raise BadRecord("value", f"a JSON {kind.__name__}", None)
@@ -162,6 +176,8 @@ def decode(kind: type[T], value: bytes | None) -> T:
     number = getattr(message, "value", None)
     if isinstance(number, float) and not math.isfinite(number):
         raise BadRecord("value", "a finite number", number)
+    if isinstance(message, Interaction) and message.item_id is None and not (message.user or message.says):
+        raise BadRecord("item_id", "present without text or user", value.decode("utf-8", "replace"))
     return message
 
 
@@ -207,8 +223,8 @@ def rfc3339(at_s: float) -> str:
 def _explain(error: msgspec.ValidationError, value: bytes) -> BadRecord:
     """Turn the library's message into field, rule and value."""
     text = str(error)
-    rule, _, path = text.partition(" - at `$.")
-    path = path.rstrip("`")
+    rule, _, place = text.partition(" - at `")
+    path = place.rpartition("$.")[2].rstrip("`")
     shown = value.decode("utf-8", "replace")
     if "missing required field" in rule:
         return BadRecord(rule.split("`")[1], "present", shown)
@@ -219,4 +235,5 @@ def _explain(error: msgspec.ValidationError, value: bytes) -> BadRecord:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # the rest of it is damaged too: show it whole
     rule = "a number in range" if "out of range" in rule else rule.removeprefix("Expected ").partition(", got ")[0]
+    rule = f"an object whose names are {rule}" if place.startswith("key") else rule
     return BadRecord(path or "value", rule, shown)

@@ -124,6 +124,8 @@ def _interactions(bus: Bus, settings: Settings, job: TrainingJob) -> Iterator[tu
             event = read(Interaction, record.value)
         except BadRecord:
             continue  # interest has parked it
+        if event.item_id is None:
+            continue  # about no item: nothing to predict
         weight = weight_of(event.event, settings.users)
         if weight > 0 and event.at_s <= job.at_s:
             said = LoggedEvent(event.user_id, event.item_id, event.at_s, event.block, weight)

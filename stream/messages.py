@@ -23,7 +23,7 @@ class Fresh(Struct, frozen=True, array_like=True):
     """An event that a user-states record has folded since the record before it."""
 
     event_id: str
-    item_id: str
+    item_id: str  # "" where it is about no item
     at_s: float
     weight: float  # of its event type, see settings
     event: str
@@ -34,7 +34,9 @@ class UserState(Struct, array_like=True, tag="u1"):
     """A person as the interest consumer knows them. Topic user-states, key: user id.
 
     `fresh` are events of one block (`block`) that are already part of the rest. Never spans two blocks, and never
-    events between which another user's event stood in the partition.
+    events between which another user's event stood in the partition. Events about no item are in no block; what they
+    and texts tell is in a record before that of the next event with an item, unless its block had begun. Records of
+    older versions lack the two last fields.
     """
 
     user_id: str
@@ -53,6 +55,8 @@ class UserState(Struct, array_like=True, tag="u1"):
     through: int  # offset of the newest interaction folded
     block: str
     fresh: list[Fresh]
+    said: str = ""  # event id of the newest text, if nothing was folded after it and the record before lacked it
+    attributes: dict[str, str] = {}  # what is known of the person beside what they did: country, age group …
 
     @property
     def tail_s(self) -> list[float]:

@@ -60,7 +60,7 @@ class Event:
     """An interaction, as far as a state is concerned."""
 
     event_id: str
-    item_id: str
+    item_id: str  # "" with a weight of 0, if it is about none
     at_s: float
     weight: float  # 0: no interest in the item; it is counted, no more
     offset: int
@@ -80,13 +80,17 @@ def pack(state: UserState) -> bytes:
 
 
 def unpack(data: bytes | None) -> UserState:
-    """The state of `pack`, without `fresh`.
+    """The state of `pack`, without what was new in it.
 
     Raises:
         BadRecord: damaged, or of another format.
     """
-    state = decode(UserState, data)
-    state.fresh = []
+    return settled(decode(UserState, data))
+
+
+def settled(state: UserState) -> UserState:
+    """The same state, in which nothing is new."""
+    state.fresh, state.said = [], ""
     return state
 
 
@@ -134,7 +138,7 @@ def fold(state: UserState, event: Event, place: Place | None, rules: Rules) -> F
 def fold_text(state: UserState, vector: Floats, at_s: float, rules: Rules) -> None:
     """Fold what a person wrote, as a vector in the rules' space; detectors do not see it."""
     _blend(state, vector, at_s, 1.0, rules)
-    state.last_s = max(state.last_s, at_s)
+    state.since_s, state.last_s = min(state.since_s, at_s), max(state.last_s, at_s)
 
 
 def age(state: UserState, at_s: float, rules: Rules) -> None:

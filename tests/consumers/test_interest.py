@@ -13,7 +13,7 @@ from consumers.interest import InterestHandler
 from stream import events, messages, metrics
 from stream.errors import BadRecord, StateError, StoreError
 from stream.events import Erasure, Interaction
-from stream.messages import DriftAlarm, ItemVector, ModelVersion, TextVector, UserState, as_bytes
+from stream.messages import DriftAlarm, ItemVector, ModelVersion, TextVector, UserState, as_bytes, as_vector
 from stream.profile import unpack
 from stream.records import Output, Record, Since
 from stream.settings import Settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import Shop
 
 
-def interaction(offset: int, user: str, item: str, at_s: float, partition: int = 0, **more: object) -> Record:
+def interaction(offset: int, user: str, /, item: str, at_s: float, partition: int = 0, **more: object) -> Record:
     said = {"event_id": f"e{offset}", "user_id": user, "item_id": item, "at": at_s * 1000, "event": "purchase"} | more
     return Record("interactions", partition, offset, user.encode(), events.encode(Interaction(**said)))  # type: ignore[arg-type]
 
@@ -301,6 +301,72 @@ def test_a_text_does_not_break_a_run(shop: Shop) -> None:
 def test_a_text_may_begin_a_life(shop: Shop) -> None:
     out = drive(handler(shop), [*broadcasts(shop), text("ann", "e0", 5.0, shop.base[0])])
     assert [(s.seq, s.since_s, s.tail_items) for s in states(out)] == [(0, 5.0, [])]
+
+
+def searched(offset: int, user: str, /, at_s: float, **more: object) -> Record:
+    said = {"event_id": f"e{offset}", "user_id": user, "at": at_s * 1000, "event": "search", "text": "a toy"} | more
+    return Record("interactions", 0, offset, user.encode(), events.encode(Interaction(**said)))  # type: ignore[arg-type]
+
+
+def test_an_event_about_no_item_is_counted_and_moves_no_interest(shop: Shop) -> None:
+    made = handler(shop)
+    records = [interaction(0, "ann", "toy01", 1.0, group="g"), searched(1, "ann", 2.0), searched(1, "ann", 2.0)]
+    (whole,) = states(drive(made, [*broadcasts(shop), *records]))
+    assert (whole.seq, whole.through, whole.block, whole.last_s) == (2, 1, "g", 2.0)
+    assert [(f.event_id, f.item_id, f.weight) for f in whole.fresh] == [("e0", "toy01", 1.0), ("e1", "", 0.0)]
+    assert whole.tail_items == ["toy01"]
+    figures = made.figures()
+    assert [figures[name,] for name in ("events_total", "duplicate_total", "unvectored_total")] == [2, 1, 0]
+
+
+def test_what_is_said_stands_before_the_block_that_follows(shop: Shop) -> None:
+    """Else the scorer would test that block without it, or with it, as batches happen to end."""
+    records = [
+        searched(0, "ann", 1.0),
+        text("ann", "e0", 1.0, shop.base[0]),
+        interaction(1, "ann", "toy01", 2.0, group="g"),
+        searched(2, "ann", 3.0),
+        text("ann", "e2", 3.0, shop.base[0]),
+        interaction(3, "ann", "toy04", 4.0, group="g"),
+        text("ann", "e9", 5.0, shop.base[0]),
+        interaction(4, "ann", "toy07", 6.0, group="h"),
+    ]
+    whole, split = (drive(handler(shop), [*broadcasts(shop), *records], batch) for batch in (500, 1))
+    found = [([f.event_id for f in s.fresh], s.block, s.said) for s in states(whole)]
+    assert found == [(["e0"], "", "e0"), (["e1", "e2", "e3"], "g", "e9"), (["e4"], "h", "")]
+    assert [s.said for s in states(split)] == ["", "e0", "", "", "e2", "", "e9", ""]
+    assert final(whole) == final(split)
+
+
+def test_a_search_of_someone_new_is_a_whole_life(shop: Shop) -> None:
+    records = [searched(0, "ann", 5.0), text("ann", "e0", 5.0, shop.base[0])]
+    arrived = [replace(record, timestamp_ms=7_000 + n) for n, record in enumerate(records)]
+    made = handler(shop)
+    (out,) = drive(made, [*broadcasts(shop), *arrived])
+    (state,) = states([out])
+    assert (state.seq, state.since_s, state.tail_items, state.said) == (1, 5.0, [], "e0")
+    assert np.any(as_vector(state.slow))
+    assert out.since == Since(5.0, 7_001)
+    assert drive(made, [erasure("ann", 5.0)]) == [Output("user-states", b"ann", None, 0)]
+
+
+def test_attributes_stand_until_others_are_told_and_go_with_the_person(shop: Shop) -> None:
+    made = handler(shop)
+    records = [
+        searched(0, "ann", 1.0, text=None, user={"country": "France", "age": "30s"}),
+        interaction(1, "ann", "toy01", 2.0),
+        interaction(2, "ann", "toy04", 3.0, user={"country": "Spain"}),
+    ]
+    out = drive(made, [*broadcasts(shop), *records], batch=1)
+    both = {"country": "France", "age": "30s"}
+    assert [s.attributes for s in states(out)] == [both, both, {"country": "Spain"}]
+    again = handler(shop)
+    again.restore(Record("user-states", 0, 0, b"ann", out[-1].value))
+    (last,) = states(drive(again, [*broadcasts(shop), interaction(3, "ann", "toy07", 4.0)]))
+    assert last.attributes == {"country": "Spain"}
+    drive(again, [erasure("ann", 4.0)])
+    (new,) = states(drive(again, [interaction(4, "ann", "toy07", 5.0)]))
+    assert new.attributes == {}
 
 
 # erasure

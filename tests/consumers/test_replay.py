@@ -147,6 +147,26 @@ def test_restarts_change_nothing(world: Any, encoder: TextEncoder, one_by_one: d
     assert_same(one_by_one, outcome(fed(world, encoder, tmp_path, 37, restart_every=5)))
 
 
+def test_what_people_say_is_replayed_whatever_a_poll_holds(encoder: TextEncoder) -> None:
+    made = World(Plan(users=30, items=60, events=300, days=60, swaps=0.5, says=1.0, seed=3))
+    talking = list(made.items), list(made.interactions())
+    silent = talking[0], [event for event in talking[1] if event.item_id]
+    chosen = {"trigger": {"policy": "never"}}
+    (one, lists), (other, _) = (
+        played(talking, encoder, kafka={"max_poll_records": size}, **chosen) for size in (500, 1)
+    )
+    without, fewer = played(silent, encoder, **chosen)
+    figures = ("tested", "hit_rate_10", "ndcg_10", "served_hit_rate_10", "catalogue_hit_rate_10", "events", "parked")
+    assert {k: one[k] for k in figures} == {k: other[k] for k in figures}
+    assert (one["events"], one["tested"], one["warm_up_events"]) == (300 + 18, 240, 60)
+    assert (without["tested"], without["warm_up_events"]) == (240, 60)
+    answered = {events.decode(events.Recommendation, line).answers for line in lists.splitlines()}
+    after_warm_up = {e.event_id for e in made.searches() if e.at_s > silent[1][60].at_s}
+    assert after_warm_up
+    assert after_warm_up == {name for name in answered if name.startswith("said-")}
+    assert lists != fewer
+
+
 def test_an_erased_person_leaves_no_trace(world: Any, encoder: TextEncoder, tmp_path: Path) -> None:
     run = fed(world, encoder, tmp_path, 500)
     someone = world[1][-1].user_id
@@ -166,7 +186,11 @@ def test_warm_up_counts_what_counts() -> None:
     log = bought("ann", "a", "a", "a", "b", "c", "d", "e")  # first interactions at 0, 3, 4, 5, 6
     assert warm_up(log, repeats=True, share=0.5) == (7, 3)
     assert warm_up(log, repeats=False, share=0.5) == (7, 4)
-    with pytest.raises(LogError, match="interactions must hold at least one record, got none"):
+    with pytest.raises(LogError, match="interactions must hold at least one record with an item, got none"):
         warm_up([], repeats=True)
     assert has_repeats(log, share=1.0)
     assert not has_repeats(log[2:], share=1.0)
+    search = Interaction(event_id="q", user_id="ann", text="a lamp", at=0)
+    assert warm_up([search, *log, search], repeats=True, share=0.5) == (9, 3)
+    assert warm_up([search, *log, search], repeats=False, share=0.5) == (9, 4)
+    assert not has_repeats([search] * 9 + log[2:], share=1.0)

@@ -335,3 +335,66 @@ def test_the_linear_model_of_a_version_speaks_for_what_like_people_have() -> Non
     assert made.items[0].item_id == "i7"
     assert max(said["i7"], key=lambda name: said["i7"][name]) == "bought by like people"
     assert made.items[0].score == pytest.approx(sum(said["i7"].values()), abs=0.001)
+
+
+def said(drive: Driver, user: str, at_s: float, fresh: Sequence[Fresh], fast: Sequence[float]) -> list[Output]:
+    """A record of user-states whose newest event is a text."""
+    seq = drive.seq[user] = drive.seq.get(user, 0) + len(fresh)
+    vector = messages.as_bytes(np.array([*fast, *[0.0] * 60], np.float32))
+    message = UserState(
+        user, seq, 0.0, at_s, "s", vector, vector, {}, [], [], [], [], [], drive.offset, "", list(fresh), "q1"
+    )
+    return drive.send(topics.USER_STATES, user, messages.encode(message))
+
+
+def warm() -> Driver:
+    drive = Driver(handler(warm_up_events=3, health_events=4))
+    for item in ITEMS:
+        drive.item(item)
+    for n in range(5):
+        drive.buy("bob", 1.0 + n, f"i{n}")
+    return drive
+
+
+def test_a_text_makes_the_list_anew_for_a_person_with_and_without_a_past() -> None:
+    drive = warm()
+    search = Fresh("q1", "", 9.0, 0.0, "search", 77)
+    (cold,) = lists(said(drive, "ann", 9.0, [search], [1.0, 0.0, 0.0, 0.0]))
+    (again,) = lists(said(drive, "ann", 9.0, [], [0.0, 1.0, 0.0, 0.0]))
+    (known,) = lists(said(drive, "bob", 9.0, [], [0.0, 1.0, 0.0, 0.0]))
+    assert [(x.user_id, x.answers, len(x.items)) for x in (cold, again, known)] == [
+        ("ann", "q1", 3), ("ann", "q1", 3), ("bob", "q1", 3)
+    ]  # fmt: skip
+    part = drive.scorer.parts[0]
+    ids = drive.scorer.catalogue.ids
+    assert [ids[i] for i in part.people["ann"].served] == [item.item_id for item in again.items]
+    assert lists(drive.buy("ann", 10.0, "i1"))[0].answers == "ann-10.0-0"
+    opened = part.people["ann"].open
+    assert opened is not None
+    assert [ids[i] for i in opened.served] == [item.item_id for item in again.items]  # what was served is what counts
+
+
+def test_an_event_about_no_item_is_neither_tested_nor_learned() -> None:
+    drive, calm = warm(), warm()
+    for one in (drive, calm):
+        one.state("bob", 20.0, ["i7"], "g")
+    before = drive.scorer.parts[0]
+    tested, health = before.arrival.tested, len([o for o in drive.outputs if o.topic == topics.MODEL_HEALTH])
+    for n in range(4):
+        said(drive, "bob", 21.0, [Fresh(f"q{n}", "", 21.0, 0.0, "search", 90 + n)], [0.0, 0.0, 0.0, 0.0])
+    part = drive.scorer.parts[0]
+    assert (part.arrival.tested, part.events, part.clock_s, part.through) == (tested, 6, 21.0, 93)
+    assert len([o for o in drive.outputs if o.topic == topics.MODEL_HEALTH]) == health
+    assert part.people["bob"].open is not None  # a search ends no basket
+    assert "" not in drive.scorer.catalogue.ordinals
+    for one in (drive, calm):
+        one.state("bob", 22.0, ["i8"], "g")
+        one.buy("eve", 100.0, "i1")
+    assert state_of(drive.scorer)["counts"] == state_of(calm.scorer)["counts"]
+    assert part.untested == 0
+
+
+def test_nothing_is_listed_before_the_warm_up_whatever_is_said() -> None:
+    drive = Driver(handler(warm_up_events=3))
+    drive.item("i1")
+    assert said(drive, "ann", 1.0, [], [1.0, 0.0, 0.0, 0.0]) == []

@@ -26,6 +26,14 @@ def test_reads_back_both_kinds_in_order(tmp_path: Path, name: str) -> None:
     assert list(again) == list(again) == EVENTS
 
 
+def test_events_about_no_item_are_interactions(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    said = Interaction(event_id="q1", user_id="ann", at=0, text="a lamp", user={"country": "France"})
+    write(path, [MUG, said])
+    assert list(read_interactions(path)) == [said]
+    assert list(read_items(path)) == [MUG]
+
+
 def test_gzip_by_name_and_equal_bytes_for_equal_messages(tmp_path: Path) -> None:
     one, two = tmp_path / "one.jsonl.gz", tmp_path / "two.jsonl.gz"
     write(one, EVENTS)

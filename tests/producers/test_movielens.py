@@ -13,6 +13,7 @@ def original(folder: Path) -> Path:
     films = [("1", "Toy Story (1995)", {"Animation", "Comedy"}), ("2", "Café (1996)", {"unknown"})]
     lines = ["|".join([i, t, "01-Jan-1995", "", "http://x", *("01"[g in gs] for g in GENRES)]) for i, t, gs in films]
     (folder / "u.item").write_text("\n".join([*lines, ""]), encoding="latin-1")
+    (folder / "u.user").write_text("3|24|F|writer|1000\n7|7|M|none|2000\n")
     return folder
 
 
@@ -22,6 +23,8 @@ def atomic(folder: Path) -> Path:
     item = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     item += "1\tToy Story\t1995\tAnimation Comedy\n2\tCafé\t1996\tunknown\n"
     (folder / "ml-100k.item").write_text(item)
+    people = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+    (folder / "ml-100k.user").write_text(people + "3\t24\tF\twriter\t1000\n7\t7\tM\tnone\t2000\n")
     return folder
 
 
@@ -40,6 +43,17 @@ def test_both_layouts_give_the_same(tmp_path: Path, write: object) -> None:
         ("7-1", 20.0, 5.0, "rating", None),
     ]
     assert len(ratings) == 3
+    ann, bob = {"age": "20s", "gender": "F", "occupation": "writer"}, {"age": "0s", "gender": "M", "occupation": "none"}
+    assert [e.user for e in ratings] == [ann, bob, bob]
+
+
+def test_ages_may_be_missing_and_must_be_numbers(tmp_path: Path) -> None:
+    original(tmp_path)
+    (tmp_path / "u.user").unlink()
+    assert [e.user for e in load(tmp_path)[1]] == [{}, {}, {}]
+    (tmp_path / "u.user").write_text("3|young|F|writer|1000\n")
+    with pytest.raises(LogError, match=r"u\.user: age must be a number, got 'young'"):
+        load(tmp_path)
 
 
 def test_an_empty_folder_says_how_to_get_the_files(tmp_path: Path) -> None:

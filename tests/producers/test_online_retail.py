@@ -41,6 +41,7 @@ def test_cleans_orders_and_names(tmp_path: Path) -> None:
     ]
     assert events[0].at_s == 1293876000.0  # 2011-01-01T10:00:00Z
     assert {e.event for e in events} == {"purchase"}
+    assert [e.user["country"] for e in events] == ["France", "United Kingdom", "United Kingdom", "France"]
     assert list(purchases) == events  # it may be iterated again
     assert [(i.item_id, i.title, i.at) for i in items] == [
         ("9X", "Lamp", "2011-01-01T10:00:00.000Z"),  # "LAMP" and "LAMP, SMALL" once each: first in the alphabet

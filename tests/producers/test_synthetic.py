@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from producers.synthetic import DAY_S, NAMES, START_S, Plan, World, write_truth
+from producers.synthetic import DAY_S, NAMES, START_S, WORDS, Plan, World, write_truth
 from stream.errors import LogError
 
 
 def shares(world: World, user: str, start_s: float, stop_s: float) -> Counter[str]:
     topic = {item.item_id: item.categories[0] for item in world.items}
-    return Counter(topic[e.item_id] for e in world.interactions() if e.user_id == user and start_s <= e.at_s < stop_s)
+    own = [e for e in world.interactions() if e.user_id == user and start_s <= e.at_s < stop_s]
+    return Counter(topic[e.item_id or ""] for e in own)
 
 
 def test_same_seed_same_world_other_seed_other_world() -> None:
@@ -56,8 +57,8 @@ def test_a_category_moves_all_who_are_interested_in_it() -> None:
     (change,) = world.changes
     assert (change.kind, change.at_s) == ("category", START_S + 45 * DAY_S)
     topic = {item.item_id: item.categories[0] for item in world.items}
-    before = {topic[e.item_id] for e in world.interactions() if e.at_s < change.at_s}
-    after = {topic[e.item_id] for e in world.interactions() if e.at_s >= change.at_s}
+    before = {topic[e.item_id or ""] for e in world.interactions() if e.at_s < change.at_s}
+    after = {topic[e.item_id or ""] for e in world.interactions() if e.at_s >= change.at_s}
     assert change.before in before
     assert change.before not in after
     assert change.after in after
@@ -103,3 +104,19 @@ def test_truth_is_written_as_json_lines(tmp_path: Path) -> None:
     assert rows[0].keys() == {"kind", "user_id", "before", "after", "at", "until"}
     with pytest.raises(LogError, match="cannot be written"):
         write_truth(tmp_path / "no" / "truth.jsonl", world.changes)
+
+
+def test_some_who_turn_say_so_within_the_hour_before() -> None:
+    silent = World(Plan(users=20, items=40, events=300, swaps=0.5, gradual=0.1))
+    world = World(Plan(users=20, items=40, events=300, swaps=0.5, gradual=0.1, says=0.5))
+    said = world.searches()
+    assert len(said) == 6
+    turns = {change.user_id: change for change in world.changes}
+    for search in said:
+        turn = turns[search.user_id]
+        assert 0 <= turn.at_s - search.at_s <= 3_600
+        assert set((search.text or "").split()) <= set(WORDS[turn.after])
+    everything = list(world.interactions())
+    assert [e for e in everything if e.item_id] == list(silent.interactions())
+    assert [e for e in everything if not e.item_id] == said
+    assert all(a.at_s <= b.at_s for a, b in itertools.pairwise(everything))

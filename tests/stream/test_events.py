@@ -66,7 +66,16 @@ BAD = [
     (raw(value="much"), "value", r"value must be `float \| null`, got 'much'"),
     (raw(schema_version=2), "schema_version", r"schema_version must be at most 1, got 2"),
     (raw(schema_version=0), "schema_version", r"schema_version must be `int` >= 1, got 0"),
-    (raw()[:-1].replace(b'"item_id": "mug", ', b"") + b"}", "item_id", r"item_id must be present, got '\{"),
+    (
+        raw()[:-1].replace(b'"item_id": "mug", ', b"") + b"}",
+        "item_id",
+        "item_id must be present without text or user, g",
+    ),
+    (raw(item_id=None, text=" "), "item_id", "item_id must be present without text or user, got"),
+    (raw(user={"age": 7}), "user[...]", r"user\[\.\.\.\] must be `str`, got \{'age': 7\}"),
+    (raw(user={"age": "x" * 65}), "user[...]", r"user\[\.\.\.\] must be `str` of length <= 64, got"),
+    (raw(user={"x" * 65: "x"}), "user", r"user must be an object whose names are `str` of length <= 64, got \{'xx"),
+    (raw(user={str(n): "x" for n in range(17)}), "user", r"user must be `object` of length <= 16, got"),
     (raw()[:-1] + b', "value": 1e999}', "value", r"value must be a number in range, got"),
     (raw(event_id=5)[:-1] + b', "text": "\xff"}', "event_id", r"event_id must be `str`, got '\{"),
     (b'{"x":' + b"[" * 100_000, "value", r"value must be JSON \(maximum recursion depth"),
@@ -147,3 +156,10 @@ def test_round_trip(message: msgspec.Struct) -> None:
 def test_an_item_time_is_checked_too() -> None:
     with pytest.raises(BadRecord, match="at must be RFC 3339 or epoch milliseconds, got 'soon'"):
         events.decode(Item, b'{"item_id": "mug", "at": "soon"}')
+
+
+@pytest.mark.parametrize("more", [{"text": "a lamp"}, {"user": {"country": "France"}}])
+def test_an_event_may_be_about_no_item(more: dict[str, object]) -> None:
+    read = events.decode(Interaction, json.dumps({"event_id": "q", "user_id": "ann", "at": 0} | more).encode())
+    assert read.item_id is None
+    assert json.loads(events.encode(read)) == {"event_id": "q", "user_id": "ann", "at": 0} | more

@@ -124,3 +124,9 @@ def test_what_people_have_is_taken_from_a_longer_past_than_the_window() -> None:
     data = gather(bus, settings, job(5))
     assert [e.item_id for e in data.log] == ["lid", "tin"]
     assert data.firsts == {("ann", "cup"): 1.0, ("ann", "mug"): 2.0, ("ann", "tin"): 3.0, ("ann", "lid"): 1.0}
+
+
+def test_events_about_no_item_are_passed_over() -> None:
+    search = {"event_id": "q", "user_id": "ann", "at": 4000, "text": "a lamp", "event": "purchase"}
+    said = Output("interactions", b"ann", msgspec.json.encode(search), 0)
+    assert gathered([said, acted("ann", "mug", 5.0), state("ann")]) == ["ann mug 5"]
