@@ -13,25 +13,20 @@ from datetime import UTC, datetime
 from stream.speakers import MOST
 
 TOGETHER, NEXT, LIKE = "together", "next", "like"  # ways in which an item of a history can speak for another
-WAYS = {
-    "bought together, recent": TOGETHER,
-    "bought together": TOGETHER,
-    "bought next": NEXT,
-    "bought by like people": LIKE,
-}
-WORDS = {  # {it}: an item of the history; {day}: when this one was chosen last
-    "recent popularity": "popular these days",
-    "seasonal popularity": "popular this season",
-    "all-time popularity": "one of the most chosen items of all",
-    "bought together, recent": "often chosen together with {it}",
-    "bought together": "often chosen together with {it}",
-    "bought next": "often chosen after {it}",
-    "language model": "fits what you chose last",
-    "interests": "close to your interests",
-    "interests of late": "close to what interests you of late",
-    "bought before": "you chose it before, last on {day}",
-    "time since bought": "you chose it before, last on {day}",
-    "bought by like people": "often chosen by people who have {it}",
+POPULAR, TASTE, AGAIN, MODEL = "popular", "taste", "again", "model"
+WORDS = {  # feature → what it is about, and words; {it}: an item of the history; {day}: when this one was chosen last
+    "recent popularity": (POPULAR, "popular these days"),
+    "seasonal popularity": (POPULAR, "popular this season"),
+    "all-time popularity": (POPULAR, "one of the most chosen items of all"),
+    "bought together, recent": (TOGETHER, "often chosen together with {it}"),
+    "bought together": (TOGETHER, "often chosen together with {it}"),
+    "bought next": (NEXT, "often chosen after {it}"),
+    "language model": (MODEL, "fits what you chose last"),
+    "interests": (TASTE, "close to your interests"),
+    "interests of late": (TASTE, "close to what interests you of late"),
+    "bought before": (AGAIN, "you chose it before, last on {day}"),
+    "time since bought": (AGAIN, "you chose it before, last on {day}"),
+    "bought by like people": (LIKE, "often chosen by people who have {it}"),
 }
 VARIETY = "adds variety to the list"
 NOTHING = "nothing in particular stands out: the best guess so far"
@@ -88,7 +83,7 @@ class Explanation:
     memory: Memory
     item: int
     varied: bool = False  # it is in the list because it differs from the rest
-    phrases: list[str] = field(default_factory=list)
+    phrases: dict[str, str] = field(default_factory=dict)  # by what they are about
     because: list[int] = field(default_factory=list)  # ordinals, those that are named first
 
     def tell(self, reasons: Mapping[str, float], speakers: Mapping[str, Sequence[int]]) -> None:
@@ -99,34 +94,33 @@ class Explanation:
             speakers: items of the history by the way in which they speak for it, strongest first.
         """
         least = LEAST * next(iter(reasons.values()), 0.0)
-        for feature, share in reasons.items():
-            if share >= least and len(self.phrases) < PHRASES:
-                self._say(feature, speakers.get(WAYS.get(feature, ""), ()))
+        about = {feature: WORDS.get(feature, (feature, f"high in “{feature}”")) for feature in reasons}
+        for feature, (subject, words) in about.items():
+            if reasons[feature] >= least and len(self.phrases) < PHRASES and subject not in self.phrases:
+                self._say(subject, words, speakers.get(subject, ()))
         if self.varied:
-            self.phrases.append(VARIETY)
-        ways = dict.fromkeys(WAYS[feature] for feature in reasons if feature in WAYS)
-        others = (other for way in ways for other in speakers.get(way, ()))
+            self.phrases[VARIETY] = VARIETY
+        subjects = dict.fromkeys(subject for subject, _ in about.values())
+        others = (other for subject in subjects for other in speakers.get(subject, ()))
         self.because = list(dict.fromkeys([*self.because, *others]))[:MOST]
 
     @property
     def sentence(self) -> str:
         """All that was said."""
-        text = "; ".join(self.phrases or [NOTHING])
+        text = "; ".join(self.phrases.values()) or NOTHING
         return f"{text[0].upper()}{text[1:]}."
 
-    def _say(self, feature: str, speakers: Sequence[int]) -> None:
-        """One phrase, unless it says nothing new."""
-        words, memory = WORDS.get(feature, f"high in “{feature}”"), self.memory
+    def _say(self, subject: str, words: str, speakers: Sequence[int]) -> None:
+        """One phrase, unless its item was named already, or it is about a day that there is not."""
         if "{it}" in words:
-            if any(speaker in self.because for speaker in speakers[:1]):
+            if speakers and speakers[0] in self.because:
                 return
             words = words.replace("{it}", self._named(speakers[0]) if speakers else "things that you have")
         elif "{day}" in words:
-            if self.item not in memory.chosen_s:
+            if self.item not in self.memory.chosen_s:
                 return
-            words = words.replace("{day}", memory.day(self.item))
-        if words not in self.phrases:
-            self.phrases.append(words)
+            words = words.replace("{day}", self.memory.day(self.item))
+        self.phrases[subject] = words
 
     def _named(self, item: int) -> str:
         """An item of the history; the first with its day."""

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from stream.blend import FEATURES
-from stream.explain import LIKE, NEXT, NOTHING, TOGETHER, VARIETY, WAYS, WORDS, Explanation, Memory
+from stream.explain import LIKE, NEXT, NOTHING, TOGETHER, VARIETY, WORDS, Explanation, Memory
 
 DAY_S = 86_400.0
 MAY_3 = 1_304_380_800.0  # 2011
 TITLES = {0: "Red mug", 1: "Blue\n cup ", 2: "A" * 80}
+WAYS = (TOGETHER, NEXT, LIKE)
 MEMORY = Memory(["m", "c", "a", "x"], TITLES, {0: MAY_3, 1: MAY_3 + DAY_S, 3: MAY_3}, now_s=MAY_3 + 9 * DAY_S)
 
 
@@ -17,19 +18,19 @@ def told() -> Explanation:
 
 def test_every_feature_has_words() -> None:
     assert set(FEATURES) - set(WORDS) == set()
-    assert set(WAYS) - set(WORDS) == set()
-    assert {name for name, words in WORDS.items() if "{it}" in words} == set(WAYS)
+    assert all(("{it}" in words) == (subject in WAYS) for subject, words in WORDS.values())
 
 
 @pytest.mark.parametrize("feature", [*FEATURES, "phase of the moon"])
 def test_every_feature_makes_a_sentence(feature: str) -> None:
     one = Explanation(MEMORY, 0)
-    one.tell({feature: 1.0}, {way: [1] for way in WAYS.values()})
+    one.tell({feature: 1.0}, {way: [1] for way in WAYS})
     assert one.sentence[0].isupper()
     assert one.sentence.endswith(".")
     assert not set("{}") & set(one.sentence)
-    assert ("Blue cup, which you chose on 4 May" in one.sentence) == (feature in WAYS)
-    assert one.because == ([1] if feature in WAYS else [])
+    named = WORDS.get(feature, ("", ""))[0] in WAYS
+    assert ("Blue cup, which you chose on 4 May" in one.sentence) == named
+    assert one.because == ([1] if named else [])
 
 
 def test_a_feature_without_words_is_named() -> None:
@@ -78,6 +79,12 @@ def test_without_a_known_item_of_the_history() -> None:
     one.tell({"bought by like people": 1.0}, {LIKE: []})
     assert one.sentence == "Often chosen by people who have things that you have."
     assert one.because == []
+
+
+def test_of_two_features_about_the_same_only_the_stronger_is_said() -> None:
+    one = told()
+    one.tell({"recent popularity": 3.0, "all-time popularity": 2.0, "interests": 1.5, "language model": 1.4}, {})
+    assert one.sentence == "Popular these days; close to your interests."
 
 
 def test_when_nothing_stands_out() -> None:
