@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consumers.summary import read_versions
 from stream import topics
@@ -42,12 +42,15 @@ class Person:
     history: list[tuple[str, str]]  # day and title, newest first
     listed: list[Listed]
     made: str  # for which event time the list was made, and by which version; "" if there is none
+    attributes: dict[str, str] = field(default_factory=dict)  # what is known beside what they did
 
     @property
     def sentence(self) -> str:
         """Who this is, in one or two sentences."""
         plural = "" if self.events == 1 else "s"
         text = f"{self.user_id}: {self.events} interaction{plural} from {self.since} to {self.last}."
+        if self.attributes:
+            text += " Known: " + ", ".join(f"{name} {value}" for name, value in sorted(self.attributes.items())) + "."
         if self.interests:
             text += " Interests: " + ", ".join(f"{name} {share:.0%}" for name, share in self.interests) + "."
         if self.alarm:
@@ -118,6 +121,7 @@ def describe(
         interests=interests,
         alarm=alarm_sentence(alarm) if alarm else "",
         reacting=int(state.drift[0]) if state.drift else 0,
+        attributes=state.attributes,
         history=[(day(at_s), named.get(item, item)) for at_s, item in tail],
         listed=in_words(listed, named) if listed else [],
         made=f"made for {listed.at[:10]} with {listed.model_version or 'no model yet'}" if listed else "",

@@ -155,7 +155,7 @@ class InterestHandler:
         if at_s <= self._erased.get(said.user_id, -1.0):
             return []
         about = said.item_id or ""
-        out, self._run = self._open(record.partition, said.user_id, said.block if about else None, at_s)
+        out, self._run = self._open(record.partition, said.user_id, said.block if about else None, at_s, said.user)
         state = self._run.state
         if record.offset <= state.through or profile.remembered(state, said.event_id):
             self._counts["duplicate_total"] += 1
@@ -198,12 +198,18 @@ class InterestHandler:
         state.said = said.event_id
         return out
 
-    def _open(self, partition: int, user_id: str, block: str | None, at_s: float) -> tuple[list[Output], Run]:
-        """The person's run, and what closing the one that it breaks writes. Without a block, any block will do."""
+    def _open(
+        self, partition: int, user_id: str, block: str | None, at_s: float, told: Mapping[str, str] | None = None
+    ) -> tuple[list[Output], Run]:
+        """The person's run, and what closing the one that it breaks writes.
+
+        Without a block, any block will do; attributes that are told anew end a run, so that all of it has the same.
+        """
         run = self._run
         if run is not None and run.partition == partition and run.state.user_id == user_id:
             begun = run.state.block == block and (not run.dirty or any(event.item_id for event in run.state.fresh))
-            if block is None or begun:
+            alike = not told or not run.state.fresh or told == run.state.attributes
+            if alike and (block is None or begun):
                 return [], run
         out = self._close()
         packed = self._parts[partition].states.get(user_id)

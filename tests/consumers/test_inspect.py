@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from consumers.inspect import Person, describe, read_person, roll_back, version_lines
@@ -68,6 +69,8 @@ def test_a_person_in_words() -> None:
         " Interests moved on 1970-01-08 towards Garden and away from Toys, Books."
         " For 12 more events the newest interests decide."
     )
+    told = describe(replace(STATE, attributes={"country": "France", "age": "30s"}), None, None, {})
+    assert "Known: age 30s, country France. Interests:" in told.sentence
     assert person.history == [("1970-01-10", "cup"), ("1970-01-09", "Red mug")]  # an item without title keeps its id
     assert [(i.title, i.why) for i in person.listed] == [
         ("Flower pot [blue]", "bought together, interests; because of Red mug"),

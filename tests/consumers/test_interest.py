@@ -360,6 +360,11 @@ def test_attributes_stand_until_others_are_told_and_go_with_the_person(shop: Sho
     out = drive(made, [*broadcasts(shop), *records], batch=1)
     both = {"country": "France", "age": "30s"}
     assert [s.attributes for s in states(out)] == [both, both, {"country": "Spain"}]
+    whole = drive(handler(shop), [*broadcasts(shop), *records, interaction(3, "ann", "toy07", 3.0)])
+    assert [(len(s.fresh), s.attributes) for s in states(whole)] == [(1, both), (1, both), (2, {"country": "Spain"})]
+    same_block = [interaction(n, "ann", "toy01", 1.0, user={"age": age}) for n, age in enumerate(("20s", "20s", "30s"))]
+    parts = states(drive(handler(shop), [*broadcasts(shop), *same_block]))
+    assert [(len(s.fresh), s.attributes["age"]) for s in parts] == [(2, "20s"), (1, "30s")]
     again = handler(shop)
     again.restore(Record("user-states", 0, 0, b"ann", out[-1].value))
     (last,) = states(drive(again, [*broadcasts(shop), interaction(3, "ann", "toy07", 4.0)]))

@@ -148,7 +148,7 @@ def test_the_slice_is_half_of_a_short_log(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_second_slice_is_tested_from_its_first_event(slices: Slices, encoder: Remembering) -> None:
     chosen = settings(scoring={"repeats": False})
     outcome = slices.later(chosen, encoder)
-    first, seen = 0, set[tuple[str, str]]()
+    first, seen = 0, set[tuple[str, str | None]]()
     for number, event in enumerate(slices.interactions):
         first += number >= slices.events and (event.user_id, event.item_id) not in seen
         seen.add((event.user_id, event.item_id))
