@@ -47,7 +47,7 @@ class Tuning:
 
     Args:
         slices: of the log.
-        settings: as they are; those of `consumers.trials.space` are changed.
+        settings: as they are; those of `consumers.knobs.space` are changed.
         encoder: best one that remembers, see `consumers.trials.Remembering`.
         directory: where the study lies, or will.
         seed: of what is drawn; the same seed gives the same trials, whether interrupted or not.
@@ -104,10 +104,9 @@ class Tuning:
         trial = self.study.ask(dict(self._distributions()))
         values = {name: float(f"{value:.3g}") for name, value in trial.params.items()}
         trial.set_user_attr("values", values)
+        report = _pruned(trial, self.finished()[0].user_attrs["curve"])
         try:
-            outcome = self.slices.trial(
-                changed(self.settings, values), self.encoder, _pruned(trial, self.finished()[0].user_attrs["curve"])
-            )
+            outcome = self.slices.trial(changed(self.settings, values), self.encoder, report)
         except optuna.TrialPruned:
             return self.study.tell(trial, state=TrialState.PRUNED)
         except BaseException:  # Ctrl-C among them
@@ -134,9 +133,8 @@ class Tuning:
 
     def _result(self) -> dict[str, Any]:
         first, best = self.finished()[0], self.study.best_trial
-        values: dict[str, float] = best.user_attrs["values"]
         later = None
-        if self._has_later():
+        if self._has_later() and best.number != first.number:
             later = compared(self._later(first), self._later(best), self.seed)
         return {
             "dataset": self.slices.name,
@@ -145,7 +143,7 @@ class Tuning:
             "stopped_early": sum(t.state is TrialState.PRUNED for t in self.finished()),
             "best_trial": self._number(best),
             "before": first.user_attrs["values"],
-            "settings": values,
+            "settings": best.user_attrs["values"],
             "tuned_on": compared(first.user_attrs["sums"], best.user_attrs["sums"], self.seed),
             "later": later,
         }
@@ -165,7 +163,7 @@ class Tuning:
 
     def _identity(self) -> dict[str, str]:
         """What a study belongs to, by the words that a person would use."""
-        kept = {k: v for k, v in masked(self.settings).items() if k not in {"kafka", "store", "http"}}
+        kept = {k: v for k, v in masked(self.settings).items() if k not in {"kafka", "store", "http", "seed"}}
         ranges = {name: [r.low, r.high] for name, r in space(self.settings).items()}
         return {
             "log": self.slices.digest(),
