@@ -16,7 +16,6 @@ from stream.records import Output
 from stream.versions import live, shadow
 
 LAST = 8  # newest interactions shown
-REASONS = 2  # strongest contributions shown per item
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Listed:
 
     title: str
     score: float
-    why: str  # "bought together, language model; because of Red mug"
+    why: str  # "Often chosen after Red mug, which you chose on 3 May; close to your interests."
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +128,8 @@ def describe(
 
 
 def in_words(listed: Recommendation, named: Mapping[str, str]) -> list[Listed]:
-    """The items of a list with their titles and reasons."""
-    return [Listed(named.get(i.item_id, i.item_id), i.score, why(i.reasons, i.because, named)) for i in listed.items]
-
-
-def why(reasons: Mapping[str, float], because: Iterable[str], named: Mapping[str, str]) -> str:
-    """The strongest contributions to a score, and the items that speak for it.
-
-    >>> why({"interests": 0.2, "bought together": 1.5, "bought next": -2.0}, ["m1"], {"m1": "Red mug"})
-    'bought together, interests; because of Red mug'
-    """
-    strongest = sorted((name for name, value in reasons.items() if value > 0), key=lambda name: -reasons[name])
-    text = ", ".join(strongest[:REASONS])
-    items = ", ".join(named.get(item, item) for item in list(because)[:REASONS])
-    return "; ".join(part for part in (text, items and f"because of {items}") if part)
+    """The items of a list with their titles, and a sentence on each."""
+    return [Listed(named.get(i.item_id, i.item_id), i.score, i.why) for i in listed.items]
 
 
 def alarm_sentence(alarm: DriftAlarm) -> str:

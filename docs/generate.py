@@ -58,9 +58,16 @@ EXAMPLES: dict[type[Struct], tuple[Struct, ...]] = {
             horizon="2011-11-20T16:02:00.000Z", drifted=True,
             items=[
                 Recommended(
-                    item_id="22423", score=4.5, reasons={"neighbours": 2.5, "model": 1.5}, because=["85123A", "22720"]
+                    item_id="22423", score=4.5,
+                    reasons={"bought next": 2.5, "recent popularity": 1.25, "language model": 0.75},
+                    because=["85123A", "22720"],
+                    why="Often chosen after White hanging heart t-light holder, which you chose on 9 December;"
+                    " popular these days.",
                 ),
-                Recommended(item_id="22720", score=3.25, reasons={"model": 2.0}),
+                Recommended(
+                    item_id="22720", score=3.25, reasons={"interests": 3.5, "bought together": -0.25},
+                    why="Close to your interests.",
+                ),
             ],
         ),
     ),

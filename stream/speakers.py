@@ -1,4 +1,7 @@
-"""Which items of a history speak for a recommended one. Letters: T items of a history, k recommended ones."""
+"""Which items of a history speak for a recommended one.
+
+Letters in shapes: T items of a history, k recommended ones, N items of the catalogue.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ STATE = UserState("ann", 52, 0.0, 9 * DAY_S, "s", ZERO, ZERO, {"Toys": 1.0, "Gar
 LIST = Recommendation(
     user_id="ann", at="1970-01-10T00:00:00Z", model_version="v2", answers="e1", horizon="1970-01-09T00:00:00Z",
     items=[Recommended(item_id="pot", score=2.0, reasons={"bought together": 1.5, "interests": 0.4},
-                       because=["mug"]), Recommended(item_id="x9", score=1.0)],
+                       because=["mug"], why="Often chosen together with Red mug."),
+           Recommended(item_id="x9", score=1.0)],
 )  # fmt: skip
 ALARM = DriftAlarm("ann", 7 * DAY_S, "user", "rank", "page_hinkley", 4.0, 3.0, 40, ["Garden"], ["Toys", "Books"], 2)
 NAMED = {"mug": "Red mug", "pot": "Flower pot [blue]"}
@@ -73,7 +74,7 @@ def test_a_person_in_words() -> None:
     assert "Known: age 30s, country France. Interests:" in told.sentence
     assert person.history == [("1970-01-10", "cup"), ("1970-01-09", "Red mug")]  # an item without title keeps its id
     assert [(i.title, i.why) for i in person.listed] == [
-        ("Flower pot [blue]", "bought together, interests; because of Red mug"),
+        ("Flower pot [blue]", "Often chosen together with Red mug."),
         ("x9", ""),
     ]
     assert person.made == "made for 1970-01-10 with v2"
@@ -96,7 +97,7 @@ def test_someone_unknown_or_forgotten() -> None:
 def test_a_person_on_the_terminal_with_brackets_in_titles() -> None:
     text = shown(person_table(read_person(filled(), "ann")))
     assert "Flower pot [blue]" in text
-    assert "because of Red mug" in text
+    assert "Often chosen together with Red mug." in text
     assert shown(person_table(Person("a", 1, "d", "d", [], "", 0, [], [], ""))).startswith(
         "a: 1 interaction from d to d."
     )

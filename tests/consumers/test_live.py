@@ -40,7 +40,7 @@ def state(user: str, seq: int) -> UserState:
 
 def filled() -> MemoryBus:
     bus = MemoryBus()
-    item = Recommended(item_id="pot", score=1.0, reasons={"interests": 0.4}, because=["mug"])
+    item = Recommended(item_id="pot", score=1.0, reasons={"interests": 0.4}, why="Close to your interests.")
     for user, seq in (("ann", 52), ("bob", 2)):  # bob has done too little to be shown
         listed = Recommendation(user_id=user, at="1970-01-01T00:01:00Z", model_version="v1", items=[item], answers="e",
                                 horizon="")  # fmt: skip
@@ -64,7 +64,7 @@ def test_the_sampler_reads_on_from_where_it_was() -> None:
     assert sampler.serving.version == "v1"
     assert sampler.alarm == "ann: Interests moved on 1970-01-01 towards Toys and away from Books."
     assert sampler.person is not None
-    assert (sampler.person.user_id, sampler.person.listed[0].why) == ("ann", "interests; because of Red mug")
+    assert (sampler.person.user_id, sampler.person.listed[0].why) == ("ann", "Close to your interests.")
     bus.send([Output("model-versions", b"v2", encode(version("v2", "j2")))])
     sampler.refresh()
     assert sampler.outstanding == []
@@ -97,7 +97,7 @@ def test_on_a_terminal_everything_is_seen() -> None:
     text = out.getvalue()
     for words in ("the season", "2011-09-01 00:00", "1,234", "silent", "on arrival", ".120", "served", ".090",
                   "popularity", ".030", "alarms of users", "ADWIN", "promoted (warm-up, 32 s)", "Red mug", "Flower pot",
-                  "because of Red mug", "v1"):  # fmt: skip
+                  "Close to your interests.", "v1"):  # fmt: skip
         assert words in text, words
 
 
