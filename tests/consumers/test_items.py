@@ -8,6 +8,11 @@ from stream.messages import ItemVector
 from stream.records import Record
 
 
+def titled(item_id: str, title: str) -> Record:
+    message = ItemVector(item_id, messages.as_bytes(np.ones(2)), title, "", [], True, 0.0)
+    return Record(topics.ITEM_VECTORS, 0, 0, item_id.encode(), messages.encode(message))
+
+
 def vector(item_id: str, *values: float, available: bool = True, at_s: float = 0.0) -> Record:
     message = ItemVector(item_id, messages.as_bytes(np.array(values)), item_id, "", [], available, at_s)
     return Record(topics.ITEM_VECTORS, 0, 0, item_id.encode(), messages.encode(message))
@@ -50,3 +55,12 @@ def test_without_a_space_there_are_no_drift_vectors_and_without_vectors_no_model
     items.catalogue.add("a")
     assert len(items.in_space()) == 0
     assert items.filled(None) is None
+
+
+def test_titles_follow_the_newest_record() -> None:
+    items = Items()
+    for title in ("Mug", "Red mug"):
+        items.on_record(titled("m", title))
+    assert items.titles == {0: "Red mug"}
+    items.on_record(titled("m", ""))
+    assert items.titles == {}

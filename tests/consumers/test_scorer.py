@@ -246,6 +246,19 @@ def test_contributions_sum_to_the_score() -> None:
         assert "language model" in best.reasons
 
 
+@pytest.mark.parametrize(("dial", "listed"), [(0.0, ["i1", "i2"]), (0.9, ["i1", "i3"])])
+def test_without_a_drift_space_lists_differ_by_text(dial: float, listed: list[str]) -> None:
+    drive = Driver(handler(k=2, repeats=False, diversity=dial))
+    for item, direction in (("i1", 0), ("i2", 0), ("i3", 1)):  # i1 and i2 are called the same
+        message = ItemVector(item, messages.as_bytes(np.eye(4)[direction]), item, "", [], True, 0.0)
+        drive.send(topics.ITEM_VECTORS, item, messages.encode(message))
+    for t, bought in enumerate(["i1"] * 4 + ["i2"] * 3 + ["i3"] * 2):
+        drive.buy(f"u{t}", 100.0 * t, bought)
+    (made,) = lists(drive.buy("ann", 2000.0, "i4"))
+    assert [item.item_id for item in made.items] == listed
+    assert [("variety" in item.why) for item in made.items] == [False, dial > 0]
+
+
 def test_items_are_recommended_from_when_they_are_available() -> None:
     drive = Driver(handler(k=12))
     drive.version("v1")

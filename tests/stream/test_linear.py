@@ -62,6 +62,10 @@ def test_scores_are_sums_of_what_a_persons_items_say() -> None:
     expected = [weights[0, 3] + weights[3, 3], 0.0, weights[3, 0], weights[0, 1] + weights[3, 1]]
     assert placed.scores([0, 2]) == pytest.approx(expected)
     assert placed.scores([1]).tolist() == [0.0] * 4
+    # what each thing owned adds to a score; an item that the model does not know is neither
+    assert placed.weights([0, 1, 2], [3, 1]).sum(axis=0) == pytest.approx([expected[3], 0.0])
+    assert placed.weights([2], [3]).item() == pytest.approx(weights[0, 1])
+    assert placed.weights([1], [3]).item() == 0.0
 
 
 def test_it_comes_back_from_its_files(tmp_path: Path) -> None:
