@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.shelf import Slot, Vectors, fill
+from consumers.shelf import Newer, Slot, Vectors, fill
 from stream import messages
 from stream.errors import BadRecord
-from stream.messages import ItemVector
+from stream.messages import AdaptedVector, ItemVector
 from stream.records import Record
 from stream.space import Space
 from stream.statistics import Catalogue
@@ -33,6 +33,7 @@ class Items:
 
     catalogue: Catalogue = field(default_factory=Catalogue)
     vectors: Vectors = field(default_factory=Vectors)
+    newer: dict[str, Newer] = field(default_factory=dict)  # by adapter
     space: Space | None = None
     titles: dict[int, str] = field(default_factory=dict)  # by ordinal; without those that have none
     _known: dict[int, tuple[bool, float]] = field(default_factory=dict)  # ordinal → (available, at_s)
@@ -65,6 +66,21 @@ class Items:
         else:
             self.titles.pop(ordinal, None)
 
+    def on_adapted(self, record: Record) -> None:
+        """Fold one record of adapted-vectors.
+
+        Raises:
+            BadRecord: damaged, or of another width than those before.
+        """
+        if record.value is None:
+            return  # the item is gone; it keeps its place until the next version
+        item = messages.decode(AdaptedVector, record.value)
+        vector = messages.as_vector(item.vector)
+        newer = self.newer.setdefault(item.adapter, Newer(len(vector)))
+        if len(vector) != newer.width:
+            raise BadRecord("vector", f"of {newer.width} dimensions", len(vector))
+        newer.put(self.catalogue.add(item.item_id), vector)
+
     def use(self, space: Space) -> None:
         """Measure interests in `space` from now on."""
         self.space, self._drift_done = space, -1
@@ -92,5 +108,9 @@ class Items:
         """The slot with its item vectors up to date; None where there is no slot, or no vector yet."""
         if slot is None or not self.vectors.now:
             return None
-        fill(slot, self.catalogue.ids, self.vectors)
+        adapter = slot.model.adapter
+        fill(slot, self.catalogue.ids, self._under(adapter, slot.model.base_dim) if adapter else self.vectors)
         return slot
+
+    def _under(self, adapter: str, width: int) -> Newer:
+        return self.newer.setdefault(adapter, Newer(width))

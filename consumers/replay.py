@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import msgspec
 
-from consumers.encoder import Encoder, EncoderHandler
+from consumers.encoder import Encoder, EncoderHandler, Under
 from consumers.examiner import Tested
 from consumers.interest import InterestHandler
 from consumers.loop import Stage
@@ -30,7 +30,7 @@ from consumers.summary import Curve, risen_and_fallen, training_row
 from consumers.training_worker import in_process
 from consumers.trigger import TriggerHandler
 from consumers.tuner import TunerHandler
-from stream import events, messages, topics
+from stream import adapter, events, messages, topics
 from stream.blend import FACTS, FEATURES
 from stream.bus import MemoryBus
 from stream.errors import LogError
@@ -86,8 +86,13 @@ class Replay:
     def handlers(self) -> list[tuple[str, Handler]]:
         """Fresh handlers of all five consumers, upstream first."""
         encoder = self.encoder or TextEncoder.load(self.settings.model)
+
+        def load(version: ModelVersion) -> Under:
+            base = encoder if isinstance(encoder, TextEncoder) else TextEncoder.load(self.settings.model)
+            return Under(*adapter.load(base, self.store.fetch(version)))
+
         return [
-            ("encoder", EncoderHandler(self.settings, encoder)),
+            ("encoder", EncoderHandler(self.settings, encoder, load)),
             ("interest", InterestHandler(self.settings, self._space)),
             ("scorer", ScorerHandler(self.settings, self._model, self._space)),
             ("trigger", TriggerHandler(self.settings)),

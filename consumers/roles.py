@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from stream.bus import Bus
@@ -45,11 +46,17 @@ def role(name: str, settings: Settings, bus: Bus) -> Role:
 
 
 def _encoder(settings: Settings, bus: Bus) -> Role:  # noqa: ARG001
-    from consumers.encoder import EncoderHandler
+    from consumers.encoder import EncoderHandler, Under
+    from stream import adapter
     from stream.text import TextEncoder
 
     encoder = TextEncoder.load(settings.model)  # once: it is the same after every assignment
-    return Role("encoder", EncoderHandler, lambda: EncoderHandler(settings, encoder))
+    store = cache(lambda: ModelStore(settings.store))  # not before a version has an adapter
+
+    def load(version: ModelVersion) -> Under:
+        return Under(*adapter.load(encoder, store().fetch(version)))
+
+    return Role("encoder", EncoderHandler, lambda: EncoderHandler(settings, encoder, load))
 
 
 def _interest(settings: Settings, bus: Bus) -> Role:  # noqa: ARG001

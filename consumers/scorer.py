@@ -40,7 +40,9 @@ class ScorerHandler:
     """
 
     inputs: ClassVar[tuple[str, ...]] = (topics.USER_STATES,)
-    broadcasts: ClassVar[tuple[str, ...]] = (topics.ITEM_VECTORS, topics.MODEL_VERSIONS, topics.ITEM_STATS)
+    broadcasts: ClassVar[tuple[str, ...]] = (
+        topics.ITEM_VECTORS, topics.ADAPTED_VECTORS, topics.MODEL_VERSIONS, topics.ITEM_STATS
+    )  # fmt: skip
     changelogs: ClassVar[tuple[str, ...]] = (topics.SCORER_STATES, topics.ITEM_STATS)
 
     def __init__(
@@ -73,6 +75,9 @@ class ScorerHandler:
         if record.topic == topics.ITEM_VECTORS:
             self.examiner.epoch += 1
             self.items.on_record(record)
+        elif record.topic == topics.ADAPTED_VECTORS:
+            self.examiner.epoch += 1
+            self.items.on_adapted(record)
         elif record.topic == topics.MODEL_VERSIONS:
             self._on_version(record)
         elif record.topic == topics.ITEM_STATS:

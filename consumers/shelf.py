@@ -229,8 +229,40 @@ class Shelf:
                 del held[name]
 
 
-def fill(slot: Slot, item_ids: Sequence[str], vectors: Vectors) -> None:
-    """Bring the item vectors of `slot` up to date with the catalogue."""
+@dataclass(slots=True)
+class Newer:
+    """Vectors under one adapter, of the few items that came after the version which ships the others'.
+
+    >>> newer = Newer(2)
+    >>> newer.put(1, np.ones(2, np.float32)); newer.rows(3).tolist(), newer.changed(0, 3).tolist()
+    ([[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]], [1])
+    """
+
+    width: int  # base dim
+    found: dict[int, tuple[int, Floats]] = field(default_factory=dict)  # ordinal → (change number, vector)
+    now: int = 0  # changes so far
+
+    def put(self, ordinal: int, vector: Floats) -> None:
+        """Set the vector of an item."""
+        self.now += 1
+        self.found[ordinal] = self.now, vector
+
+    def rows(self, n: int) -> Floats:
+        """Vectors (n, base dim) of the first `n` items; zeros where there is none."""
+        out = np.zeros((n, self.width), np.float32)
+        for ordinal, (_, vector) in self.found.items():
+            if ordinal < n:
+                out[ordinal] = vector
+        return out
+
+    def changed(self, since: int, n: int) -> NDArray[np.int64]:
+        """Ordinals below `n` whose vector was set after change number `since`."""
+        chosen = [ordinal for ordinal, (number, _) in self.found.items() if ordinal < n and number > since]
+        return np.array(sorted(chosen), np.int64)
+
+
+def fill(slot: Slot, item_ids: Sequence[str], vectors: Vectors | Newer) -> None:
+    """Bring the item vectors of `slot` up to date with the catalogue; `vectors` are those under its adapter."""
     n, have = len(item_ids), len(slot.matrix)
     if slot.placed:
         slot.placed.extend(item_ids)

@@ -25,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from stream.adapted import Adapted
 from stream.errors import MeanderError, TrainingError
 from stream.history import Histories
+from stream.item_text import Wording
 from stream.linear import LinearModel, Owned
 from stream.lm import NextItemLM
 from stream.settings import Model, Training
@@ -50,6 +52,7 @@ class Plan:
     training: Training
     seed: int
     parent: Path | None = None  # directory of the live model, to go on from
+    wording: Wording | None = None  # of the catalogue, to adapt the text encoder to; None: it stays as it is
 
     @property
     def made(self) -> Path:
@@ -61,10 +64,13 @@ class Plan:
         h = self.histories
         arrays = {"starts": h.starts, "items": h.items, "times_s": h.times_s, "fresh": h.fresh, "text": self.text,
                   "owned_starts": self.owned.starts, "owned_items": self.owned.items}  # fmt: skip
+        if self.wording:
+            arrays |= {"extra": self.wording.extra, "prints": self.wording.prints}
         save_file(arrays, self.directory / "plan.safetensors")
         facts = {
             "item_ids": self.item_ids, "model": self.model.model_dump(), "training": self.training.model_dump(),
             "seed": self.seed, "parent": str(self.parent) if self.parent else None,
+            "worded": [self.wording.item_ids, self.wording.texts] if self.wording else None,
         }  # fmt: skip
         (self.directory / "plan.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -83,7 +89,15 @@ class Plan:
             training=Training(**facts["training"]),
             seed=facts["seed"],
             parent=Path(facts["parent"]) if facts["parent"] else None,
+            wording=_wording(facts["worded"], arrays),
         )
+
+
+def _wording(worded: list[list[str]] | None, arrays: dict[str, Any]) -> Wording | None:
+    if worded is None:
+        return None
+    item_ids, texts = worded
+    return Wording(item_ids, texts, arrays["extra"], arrays["prints"])
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -94,6 +108,7 @@ class Outcome(msgspec.Struct, frozen=True):
     loss: float  # nats per event, over the last tenth of the steps
     seconds: float  # wall time
     ended_s: float  # wall time; 0 in replay
+    adapter: str = ""  # of the text encoder, if it was adapted
 
 
 Train = Callable[[Plan, "Progress"], Outcome]
@@ -103,7 +118,8 @@ def in_process(plan: Plan, progress: Progress) -> Outcome:
     """Train here; the number of torch threads is put back afterwards.
 
     Raises:
-        TrainingError, StoreError: see `stream.training.fit` and `stream.lm.NextItemLM.load`.
+        TrainingError, StoreError, SettingsError: see `stream.training.fit`, `stream.lm.NextItemLM.load`,
+            `stream.adapter.fit` and `stream.text.TextEncoder.load`.
     """
     parent = NextItemLM.load(plan.parent) if plan.parent else None
     import torch
@@ -113,11 +129,17 @@ def in_process(plan: Plan, progress: Progress) -> Outcome:
     began_s, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(plan.training.threads)
     try:
+        adapted, text, said = None, plan.text, progress
+        if plan.wording:
+            adapted = _adapted(plan, plan.wording, parent, lambda step, steps, loss: progress(step, 2 * steps, loss))
+            said = lambda step, steps, loss: progress(steps + step, 2 * steps, loss)  # noqa: E731
+        if adapted:
+            text = adapted.placed(plan.item_ids, np.zeros_like(plan.text))
         done = fit(
-            plan.histories, plan.item_ids, plan.text, plan.model, plan.training,
-            seed=plan.seed, parent=parent, progress=progress,
+            plan.histories, plan.item_ids, text, plan.model, plan.training,
+            seed=plan.seed, parent=parent, progress=said,
         )  # fmt: skip
-        lm = done.lm
+        lm = done.lm.with_adapted(adapted)
         if plan.training.linear_items and len(plan.owned.items):
             training = plan.training
             linear = LinearModel.fit(plan.owned, plan.item_ids, training.linear_ridge, training.linear_items)
@@ -125,7 +147,31 @@ def in_process(plan: Plan, progress: Progress) -> Outcome:
     finally:
         torch.set_num_threads(threads)
     lm.save(plan.made)
-    return Outcome(done.steps, done.examples, done.loss, time.perf_counter() - began_s, 0.0)
+    seconds = time.perf_counter() - began_s
+    return Outcome(done.steps, done.examples, done.loss, seconds, 0.0, lm.adapter)
+
+
+def _adapted(plan: Plan, wording: Wording, parent: NextItemLM | None, progress: Progress) -> Adapted | None:
+    """Train the text encoder's adapter and put it into `plan.made`; the catalogue under it."""
+    from stream import adapter
+    from stream.text import TextEncoder
+
+    encoder = TextEncoder.load(plan.model)
+    text_of = dict(zip(wording.item_ids, wording.texts, strict=True))
+    before, vectors = None, plan.text
+    if parent and parent.adapted and plan.parent:
+        before = adapter.Adapter.load(plan.parent)
+        vectors = parent.adapted.placed(plan.item_ids, np.zeros_like(plan.text))
+    fitted = adapter.fit(
+        encoder, [text_of.get(item, "") for item in plan.item_ids], vectors, plan.histories, plan.training,
+        seed=plan.seed, parent=before, progress=progress,
+    )  # fmt: skip
+    if fitted is None:
+        return None
+    plan.made.mkdir(exist_ok=True)
+    fitted.adapter.save(plan.made)
+    found = wording.join(fitted.adapter.applied(encoder).encode(wording.texts))
+    return Adapted(fitted.adapter.name, tuple(wording.item_ids), found, wording.prints)
 
 
 def in_subprocess(plan: Plan, progress: Progress) -> Outcome:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from consumers.training_worker import Outcome, Plan, Train
 from stream import versions
+from stream.adapted import check_available
 from stream.bus import Bus
 from stream.errors import StoreError, TrainingError
 from stream.gate import PairedBlocks, Verdict, judge
-from stream.gathering import Gathered, gather
+from stream.gathering import Gathered, gather, newer_vectors, worded
 from stream.history import Histories, LoggedEvent
 from stream.linear import Owned
 from stream.lm import NextItemLM
@@ -71,9 +72,9 @@ class TunerHandler:
 
     1. Gather what may be learned (`stream.gathering`). 2. Of a refresh, hold out the newest `gate.hold_out` of the
     window in time, at most half of what the live model has not learned. 3. Train: a warm-up from scratch, a refresh
-    from the parent's weights. 4. Judge the candidate against its parent on the held-out events. 5. Publish what was not
-    refused. 6. Write the version's record. What was held out is new to the next training: the record's gate numbers
-    say from when on (`hold_out_from_s`).
+    from the parent's weights; with `training.text_adapter` a refresh first adapts the text encoder. 4. Judge the
+    candidate against its parent on the held-out events. 5. Publish what was not refused. 6. Write the version's record.
+    What was held out is new to the next training: the record's gate numbers say from when on (`hold_out_from_s`).
 
     A job whose version is on record already is passed over.
     """
@@ -85,6 +86,7 @@ class TunerHandler:
     def __init__(
         self, settings: Settings, bus: Bus, store: ModelStore, train: Train, pair: Pair = paired_losses
     ) -> None:
+        check_available(settings.training)
         self.journal: list[dict[str, object]] = []
         self._settings, self._bus, self._store, self._train = settings, bus, store, train
         self._pair = pair
@@ -217,6 +219,7 @@ class TunerHandler:
         directory = self._store.fetch(parent) if parent else None
         old = list(NextItemLM.load(directory).item_ids) if directory else []
         item_ids = old + sorted({event.item_id for event in learned} - set(old))
+        adapts = self._settings.training.text_adapter  # a first version has nothing to be judged against
         return Plan(
             directory=scratch,
             histories=Histories.of(learned, item_ids, fresh_from_s=fresh_from_s),
@@ -227,6 +230,7 @@ class TunerHandler:
             training=self._settings.training,
             seed=job.seed,
             parent=directory,
+            wording=worded(self._bus, self._settings, data.base_dim) if directory and adapts else None,
         )
 
     def _tell(self, trigger: str) -> Callable[[int, int, float], None]:
@@ -240,6 +244,8 @@ class TunerHandler:
         if plan.parent is None:
             raise TrainingError(f"{job.job_id} must have a parent to be judged against")
         live, candidate = NextItemLM.load(plan.parent), NextItemLM.load(plan.made)
+        if live.adapted:
+            live = live.with_adapted(live.adapted.with_newer(newer_vectors(self._bus, live.adapter)))
         vectors = dict(zip(data.items, data.vectors(list(data.items)), strict=True))
         pairs = self._pair(data.log, hold_out_from_s, candidate, live, vectors, self._settings)
         verdict = judge(pairs, self._settings.gate, job.seed)
@@ -290,4 +296,5 @@ class TunerHandler:
             examples=trained.outcome.examples,
             gate=trained.verdict.record(),
             published_s=trained.outcome.ended_s,
+            adapter=trained.outcome.adapter if trained.published.path else "",
         )

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from stream import topics
 from stream.bus import Bus
 from stream.errors import BadRecord, StateError
-from stream.events import Interaction
+from stream.events import Interaction, Item
 from stream.events import decode as read
 from stream.history import LoggedEvent, merged
-from stream.messages import ItemVector, TrainingJob, UserState, as_vector, decode
+from stream.item_text import Wording
+from stream.messages import AdaptedVector, ItemVector, TrainingJob, UserState, as_vector, decode
 from stream.settings import Settings, Users
 
 Floats = NDArray[np.float32]
@@ -71,6 +72,42 @@ def gather(bus: Bus, settings: Settings, job: TrainingJob) -> Gathered:
         _marked(event, states[event.user_id]) for event in merged([*window, *tails], repeats=settings.scoring.repeats)
     ]
     return Gathered(log, _items(bus), firsts, len(states), len(window))
+
+
+def worded(bus: Bus, settings: Settings, base_dim: int) -> Wording:
+    """What the encoder reads of the catalogue, off the topic `items`."""
+    items: dict[str, Item] = {}
+    for record in bus.read(topics.ITEMS):
+        if record.value is None:
+            items.pop((record.key or b"").decode("utf-8", "replace"), None)
+            continue
+        try:
+            item = read(Item, record.value)
+        except BadRecord:
+            continue  # the encoder has parked it
+        items[item.item_id] = item
+    return Wording.of(list(items.values()), settings.seed, base_dim)
+
+
+def newer_vectors(bus: Bus, adapter: str) -> dict[str, Floats]:
+    """Vectors under an adapter that were written after its version, by item id.
+
+    Raises:
+        StateError: one cannot be read.
+    """
+    out: dict[str, Floats] = {}
+    for record in bus.read(topics.ADAPTED_VECTORS):
+        item_id, _, under = (record.key or b"").decode("utf-8", "replace").rpartition("\x00")
+        if under != adapter:
+            continue
+        if record.value is None:
+            out.pop(item_id, None)
+            continue
+        try:
+            out[item_id] = as_vector(decode(AdaptedVector, record.value).vector)
+        except BadRecord as error:
+            raise StateError(f"{record.where} cannot be read: {error}") from None
+    return out
 
 
 def spans(job: TrainingJob, window_events: int) -> dict[int, tuple[int, int]]:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from stream.adapted import Adapted
 from stream.errors import StoreError
 from stream.linear import LinearModel
 
@@ -76,10 +77,16 @@ class NextItemLM:
     """
 
     def __init__(
-        self, shape: LMShape, item_ids: Sequence[str], weights: Mapping[str, Floats], linear: LinearModel | None = None
+        self,
+        shape: LMShape,
+        item_ids: Sequence[str],
+        weights: Mapping[str, Floats],
+        linear: LinearModel | None = None,
+        adapted: Adapted | None = None,
     ) -> None:
         self.shape, self.item_ids = shape, tuple(item_ids)
         self.linear = linear  # of the same version, trained on the same past
+        self.adapted = adapted  # its own text vectors, if its text encoder was adapted
         self.weights = {name: np.ascontiguousarray(w, np.float32) for name, w in weights.items()}
         missing = _expected(shape, len(self.item_ids)).items() - {(k, w.shape) for k, w in self.weights.items()}
         if missing:
@@ -97,13 +104,21 @@ class NextItemLM:
         """Width b of the text vectors that it was trained with."""
         return self.shape.base_dim
 
-    def item_matrix(self, item_ids: Sequence[str], vectors: Floats) -> Floats:
-        """Item vectors (n, d) of `item_ids` with base text vectors (n, b); zeros where an item has none.
+    @property
+    def adapter(self) -> str:
+        """The adapter under which its text vectors are; "": they are base vectors."""
+        return self.adapted.name if self.adapted else ""
 
-        An unknown item is placed by its text alone.
+    def item_matrix(self, item_ids: Sequence[str], vectors: Floats) -> Floats:
+        """Item vectors (n, d) of `item_ids` with text vectors (n, b); zeros where an item has none.
+
+        An unknown item is placed by its text alone. A model with an adapter takes vectors under it, and its own for
+        items that it ships and `vectors` has zeros for.
         """
         if vectors.shape != (len(item_ids), self.shape.base_dim):
             raise ValueError(f"vectors must be ({len(item_ids)}, {self.shape.base_dim}), got {vectors.shape}")
+        if self.adapted:
+            vectors = self.adapted.placed(item_ids, vectors)
         unknown = len(self.item_ids)
         rows = np.fromiter((self._row.get(i, unknown) for i in item_ids), np.int64, len(item_ids))
         joined = self._id[rows] + _rowwise(vectors, self.weights["projection.weight"])  # (n, d)
@@ -147,13 +162,15 @@ class NextItemLM:
         return x + wide @ w[at + "mlp.c_proj.weight"] + w[at + "mlp.c_proj.bias"]
 
     def save(self, directory: Path) -> None:
-        """Write model.safetensors and config.json into `directory`, and the linear model's files if there is one."""
+        """Write model.safetensors and config.json into `directory`, and the files of what else there is."""
         directory.mkdir(parents=True, exist_ok=True)
         save_file(self.weights, directory / "model.safetensors")
         config = {"shape": msgspec.to_builtins(self.shape), "items": list(self.item_ids)}
         (directory / "config.json").write_text(json.dumps(config, ensure_ascii=False) + "\n", encoding="utf-8")
         if self.linear is not None:
             self.linear.save(directory)
+        if self.adapted is not None:
+            self.adapted.save(directory)
 
     @classmethod
     def load(cls, directory: Path) -> NextItemLM:
@@ -171,11 +188,18 @@ class NextItemLM:
             raise StoreError(f"{directory} must hold a next-item model: {error}") from None
         if shape.format != FORMAT:
             raise StoreError(f"{directory}/config.json must have format {FORMAT}, got {shape.format}")
-        return cls(shape, items, weights, LinearModel.load(directory))
+        adapted = Adapted.load(directory)
+        if adapted is not None and adapted.vectors.shape[1] != shape.base_dim:
+            raise StoreError(f"{directory} must hold adapted vectors of {shape.base_dim} dimensions")
+        return cls(shape, items, weights, LinearModel.load(directory), adapted)
 
     def with_linear(self, linear: LinearModel) -> NextItemLM:
         """The same model with a linear one beside it."""
-        return NextItemLM(self.shape, self.item_ids, self.weights, linear)
+        return NextItemLM(self.shape, self.item_ids, self.weights, linear, self.adapted)
+
+    def with_adapted(self, adapted: Adapted | None) -> NextItemLM:
+        """The same model with text vectors of its own."""
+        return NextItemLM(self.shape, self.item_ids, self.weights, self.linear, adapted)
 
     @classmethod
     def random(cls, shape: LMShape, item_ids: Sequence[str], seed: int) -> NextItemLM:

@@ -76,6 +76,22 @@ class ItemVector(Struct, frozen=True, array_like=True, tag="i1"):
     at_s: float  # when it came into the catalogue; 0 where unknown
 
 
+class AdaptedVector(Struct, frozen=True, array_like=True, tag="x1"):
+    """An item's vector under an adapter of the text encoder. Topic adapted-vectors, key: item id, a zero byte, adapter.
+
+    Written for items that came, or changed, after the version that ships the others' vectors.
+    """
+
+    item_id: str
+    adapter: str
+    vector: bytes  # float32 (base dim,), unit length
+
+    @property
+    def key(self) -> bytes:
+        """Of its record."""
+        return f"{self.item_id}\x00{self.adapter}".encode()
+
+
 class TextVector(Struct, frozen=True, array_like=True, tag="t1"):
     """A user's text in the base space. Topic text-vectors, same partition as its interaction, key: user id."""
 
@@ -174,6 +190,7 @@ class ModelVersion(Struct, frozen=True, array_like=True, tag="v1"):
     examples: int
     gate: dict[str, float | str]  # the verdict's numbers and reason
     published_s: float  # wall time; 0 in replay
+    adapter: str = ""  # of the text encoder, under which its item vectors are; "" if none
 
 
 class Ruling(Struct, frozen=True, array_like=True, tag="r1"):
@@ -187,7 +204,9 @@ class Ruling(Struct, frozen=True, array_like=True, tag="r1"):
     numbers: dict[str, float]
 
 
-Message = UserState | ItemVector | TextVector | DriftAlarm | ModelHealth | TrainingJob | ModelVersion | Ruling
+Message = (
+    UserState | ItemVector | AdaptedVector | TextVector | DriftAlarm | ModelHealth | TrainingJob | ModelVersion | Ruling
+)
 T = TypeVar("T", bound=Struct)
 
 _encoder = msgspec.msgpack.Encoder()

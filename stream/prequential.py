@@ -39,8 +39,13 @@ class Model(Protocol):
         """The linear item model of the same version, if it has one."""
         ...
 
+    @property
+    def adapter(self) -> str:
+        """The adapter of its text vectors; "": they are base vectors."""
+        ...
+
     def item_matrix(self, item_ids: Sequence[str], vectors: Floats) -> Floats:
-        """Item vectors (n, d) from ids and base vectors (n, base dim)."""
+        """Item vectors (n, d) from ids and base vectors (n, base dim), or such under its adapter."""
         ...
 
     def user_vector(self, item_vectors: Floats, times_s: NDArray[np.float64]) -> Floats:
@@ -85,7 +90,7 @@ def paired_losses(
         hold_out_from_s: event time; blocks that begin at or after it are tested and count.
         candidate: the model that asks to go live.
         live: the model that it would replace; None: the blend has no model.
-        item_vectors: base vectors (base dim,) by item id.
+        item_vectors: base vectors (base dim,) by item id; a model with an adapter uses those that it ships instead.
         settings: `scoring` and `users` are used.
 
     Returns:
@@ -198,7 +203,8 @@ class _Run:
 
 
 def _arm(model: Model | None, catalogue: Catalogue, vectors: Floats, settings: Settings) -> _Arm:
-    matrix = model.item_matrix(catalogue.ids, vectors) if model else np.zeros((0, 0), np.float32)
+    own = np.zeros_like(vectors) if model and model.adapter else vectors
+    matrix = model.item_matrix(catalogue.ids, own) if model else np.zeros((0, 0), np.float32)
     placed = Placed(model.linear) if model and model.linear else None
     if placed:
         placed.extend(catalogue.ids)

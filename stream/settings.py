@@ -147,6 +147,12 @@ class Training(Section):
     history_events: int = Field(500_000, ge=100, description="newest interactions that the linear item model sees")
     linear_items: int = Field(5_000, ge=0, description="most frequent items in the linear item model; 0: none")
     linear_ridge: float = Field(150.0, gt=0, description="its regularisation, in people")
+    text_adapter: bool = Field(
+        False, description="refreshes adapt the text encoder by LoRA; needs the extra `adapter`, see ARCHITECTURE.md"
+    )
+    adapter_steps: int = Field(150, ge=1, description="optimiser steps of an adapter in a refresh, 48 item texts each")
+    adapter_rank: int = Field(8, ge=1, le=64, description="rank of LoRA")
+    adapter_learning_rate: float = Field(5e-4, gt=0, description="of an adapter, at its highest")
     threads: int = Field(1, ge=1, description="torch threads of a training")
     nice: int = Field(10, ge=0, le=19, description="added to the niceness of the training process")
     device: str = Field("cpu", description="cpu, cuda, cuda:1, mps")

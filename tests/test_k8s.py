@@ -47,7 +47,7 @@ HANDLERS: dict[str, type[Handler]] = {  # of the roles that KEDA scales
     "encoder": EncoderHandler, "interest": InterestHandler, "scorer": ScorerHandler, "tuner": TunerHandler,
 }  # fmt: skip
 MECHANISMS = {None: "none", "PLAIN": "plaintext", "SCRAM-SHA-256": "scram_sha256", "SCRAM-SHA-512": "scram_sha512"}
-STORED = {"interest", "scorer", "tuner"}  # roles that reach the model store
+STORED = {"encoder", "interest", "scorer", "tuner"}  # roles that reach the model store
 
 Document = dict[str, Any]
 

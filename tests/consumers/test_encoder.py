@@ -11,10 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from consumers import encoder as module
-from consumers.encoder import EncoderHandler
+from consumers.encoder import EncoderHandler, Under
 from stream import metrics
-from stream.errors import BadRecord
-from stream.messages import ItemVector, TextVector, as_vector, decode
+from stream.adapted import Adapted
+from stream.errors import BadRecord, StoreError
+from stream.events import Item
+from stream.item_text import fingerprint
+from stream.messages import AdaptedVector, ItemVector, ModelVersion, Ruling, TextVector, as_vector, decode, encode
 from stream.records import Output, Record
 from stream.settings import Settings
 from stream.text import TextEncoder
@@ -142,3 +145,76 @@ def test_a_malformed_record_leaves_no_trace() -> None:
     assert [output.key for output in handler.snapshot()] == [b"i1"]
     assert list(handler.snapshot()) == []
     assert list(handler.forget("ann")) == []
+
+
+def version(number: int, adapter: str = "", verdict: str = "promoted") -> Record:
+    name, parent = f"v{number}", f"v{number - 1}" if number > 1 else ""
+    made = ModelVersion(
+        name, verdict, parent, 0.0, 0.0, {}, "j", "clock", {}, name, "", "", 1, 1.0, 1, {}, 0.0, adapter
+    )
+    return Record("model-versions", 0, number, name.encode(), encode(made))
+
+
+class Adapting:
+    """A handler whose versions ship item i1 as it is, under an encoder of their own."""
+
+    def __init__(self) -> None:
+        self.loaded: list[str] = []
+        self.handler = EncoderHandler(Settings(), Counting(), self.load)
+
+    def load(self, version: ModelVersion) -> Under:
+        self.loaded.append(version.version)
+        if version.adapter == "torn":
+            raise StoreError("v9 is torn")
+        known = fingerprint(Item(item_id="i1", title="Mug 1"))
+        prints = np.frombuffer(known, np.uint8)[None]
+        shipped = Adapted(version.adapter, ("i1",), np.ones((1, 8), np.float32), prints)
+        return Under(TextEncoder.tiny(dim=8, seed=len(version.adapter)), shipped)
+
+    def read(self, *records: Record) -> list[Output]:
+        for record in records:
+            assert self.handler.on_record(record) == ()
+        return [output for output in self.handler.snapshot() if output.topic == "adapted-vectors"]
+
+
+def test_newer_items_are_encoded_under_adapters_too() -> None:
+    world = Adapting()
+    assert world.read(item(1), version(1), version(2, "ab")) == []  # v2 ships i1
+    [output] = world.read(item(1), item(2, partition=3, embedding=[1.0, 2.0]))
+    assert (output.key, output.partition) == (b"i2\x00ab", 3)
+    found = decode(AdaptedVector, output.value)
+    assert (found.item_id, found.adapter, found.key) == ("i2", "ab", output.key)
+    assert np.linalg.norm(as_vector(found.vector)) == pytest.approx(1.0)
+    [changed] = world.read(item(1, title="Cup"))
+    under = TextEncoder.tiny(dim=8, seed=2).encode(["Cup"])[0]
+    np.testing.assert_array_equal(as_vector(decode(AdaptedVector, changed.value).vector), under)
+    gone = world.read(Record("items", 0, 9, b"i2", None))
+    assert gone == [Output("adapted-vectors", b"i2\x00ab", None, 0)]
+
+
+def test_items_that_came_during_a_training_are_caught_up_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RECENT_ITEMS", 2)
+    world = Adapting()
+    world.read(version(1), item(5), item(1), item(2))  # i5 is not among the newest two
+    assert [output.key for output in world.read(version(2, "ab"))] == [b"i2\x00ab"]
+
+
+def test_adapters_of_versions_that_may_serve_are_held() -> None:
+    world = Adapting()
+    rollback = Ruling("v3", "rollback", 0.0, 0.0, "worse", {})
+    world.read(version(1), version(2, "ab"), version(3, "abc"), version(4, "no", "refused"))
+    world.read(version(5, "torn", "undecided"), item(3))
+    assert {o.key for o in world.read(item(4))} == {b"i4\x00ab", b"i4\x00abc"}
+    assert world.loaded == ["v2", "v3", "v5"]
+    assert [entry["event"] for entry in world.handler.journal] == ["adapter-refused"]
+    world.read(version(6), version(7))  # without adapters; the live one's parent has none either
+    assert world.read(item(6)) == []
+    ruling = Record("model-versions", 0, 9, b"v3/rollback", encode(rollback))
+    world.read(*(Record("model-versions", 0, 9, f"v{n}".encode(), None) for n in (5, 6, 7)), ruling)
+    assert {o.key for o in world.read(item(8))} == {b"i8\x00ab", b"i8\x00abc"}
+
+
+def test_an_adapter_that_goes_leaves_nothing_in_line() -> None:
+    world = Adapting()
+    world.read(version(1), version(2, "ab"))
+    assert [o.key for o in world.read(item(2), version(3), version(4))] == [b"i2\x00ab"]

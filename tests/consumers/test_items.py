@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from consumers.items import Items
+from consumers.shelf import Slot
 from stream import messages, topics
+from stream.adapted import Adapted
 from stream.errors import BadRecord
-from stream.messages import ItemVector
+from stream.lm import LMShape, NextItemLM
+from stream.messages import AdaptedVector, ItemVector, ModelVersion
 from stream.records import Record
 
 
@@ -64,3 +67,35 @@ def test_titles_follow_the_newest_record() -> None:
     assert items.titles == {0: "Red mug"}
     items.on_record(titled("m", ""))
     assert items.titles == {}
+
+
+def adapted(item_id: str, adapter: str, *values: float) -> Record:
+    message = AdaptedVector(item_id, adapter, messages.as_bytes(np.array(values)))
+    return Record(topics.ADAPTED_VECTORS, 0, 0, message.key, messages.encode(message))
+
+
+def test_a_version_with_an_adapter_uses_vectors_under_it_alone() -> None:
+    items = Items()
+    for record in (vector("a", 0.0, 1.0), vector("b", 0.0, 1.0), adapted("b", "other", 9.0, 9.0)):
+        items.on_record(record) if record.topic == topics.ITEM_VECTORS else items.on_adapted(record)
+    shipped = Adapted("mine", ("a",), np.array([[1, 0]], np.float32), np.zeros((1, 8), np.uint8))
+    plain = NextItemLM.random(LMShape(dim=4, layers=1, heads=1, context=2, base_dim=2), ["a", "b"], seed=0)
+    model = plain.with_adapted(shipped)
+    version = ModelVersion("v2", "promoted", "v1", 0.0, 0.0, {}, "j", "clock", {}, "", "", "", 1, 1.0, 1, {}, 0.0)
+    slot = items.filled(Slot(version, model))
+    assert slot is not None
+
+    def expected(*rows: tuple[float, float]) -> list[list[float]]:
+        found: list[list[float]] = plain.item_matrix(items.catalogue.ids, np.array(rows, np.float32)).tolist()
+        return found
+
+    assert slot.matrix.tolist() == expected((1, 0), (0, 0))  # b is not shipped: it is scored without text
+    items.on_record(vector("c", 0.0, 1.0))
+    items.filled(slot)
+    assert slot.matrix.tolist() == expected((1, 0), (0, 0), (0, 0))
+    for record in (adapted("c", "mine", 0.0, 2.0), adapted("a", "mine", 3.0, 0.0)):
+        items.on_adapted(record)
+    items.filled(slot)
+    assert slot.matrix.tolist() == expected((3, 0), (0, 0), (0, 2))
+    with pytest.raises(BadRecord, match="vector must be of 2 dimensions, got 1"):
+        items.on_adapted(adapted("c", "mine", 1.0))

@@ -88,10 +88,10 @@ def test_policy_never_trains_once(world: Any, encoder: TextEncoder) -> None:
     assert [t["trigger"] for t in result["trainings"]] == ["warm-up"]
 
 
-def fed(world: Any, encoder: TextEncoder, tmp_path: Path, size: int, restart_every: int = 0) -> Replay:
+def fed(world: Any, encoder: TextEncoder, tmp_path: Path, size: int, restart_every: int = 0, **changes: Any) -> Replay:
     """The log in batches of `size`, not block by block; with handlers made anew from their changelogs now and then."""
     items, interactions = world
-    chosen = _adapted(settings(), BEFORE, tmp_path)
+    chosen = _adapted(settings(**changes), BEFORE, tmp_path)
     run = Replay(chosen, ModelStore(chosen.store), None, encoder)
     run.bus.max_poll_records = size
     run.feed([Output(topics.ITEMS, item.item_id.encode(), events.encode(item)) for item in items])
@@ -145,6 +145,39 @@ def test_batches_change_nothing(
 
 def test_restarts_change_nothing(world: Any, encoder: TextEncoder, one_by_one: dict[str, Any], tmp_path: Path) -> None:
     assert_same(one_by_one, outcome(fed(world, encoder, tmp_path, 37, restart_every=5)))
+
+
+@pytest.fixture(scope="module")
+def adapting(encoder: TextEncoder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings that adapt a tiny encoder named by its path, behind a gate that lets pass what is not much worse."""
+    path = tmp_path_factory.mktemp("encoder")
+    encoder.save(path)
+    training = {"text_adapter": True, "adapter_steps": 5, "adapter_rank": 2, "adapter_learning_rate": 0.02}
+    trigger = {"clock_events": 200, "go_live_delay_s": 12 * 86_400.0}  # a version lives on for half the log
+    gate = {"confidence": 0.51, "mrr_margin": 0.9}
+    return {"model": {"encoder": str(path)}, "training": training, "trigger": trigger, "gate": gate}
+
+
+def test_adapters_are_the_same_whatever_the_batches(
+    world: Any, encoder: TextEncoder, adapting: dict[str, Any], tmp_path: Path
+) -> None:
+    one = fed(world, encoder, tmp_path / "one", 1, **adapting)
+    other = fed(world, encoder, tmp_path / "other", 130, restart_every=2, **adapting)
+    assert_same(outcome(one), outcome(other))
+    versions = [v for v in one.versions if isinstance(v, messages.ModelVersion)]
+    assert versions[0].adapter == ""  # nothing could judge a first one
+    kept = [v for v in versions if v.adapter]
+    assert len({v.adapter for v in kept}) == len(kept) > 0
+    assert one.scorer.shelf.live is not None
+    assert one.scorer.shelf.live.model.adapter in {v.adapter for v in kept}
+    frozen = adapting | {"training": {"text_adapter": False}}
+    without = outcome(fed(world, encoder, tmp_path / "without", 130, **frozen))
+    assert outcome(one)["lists"] != without["lists"]
+    assert outcome(one)["states"] == without["states"]  # drift is measured in the base space
+    late = events.encode(Item(item_id="late", title="late garden thing"))
+    one.feed([Output(topics.ITEMS, b"late", late)])
+    under = {messages.decode(messages.AdaptedVector, r.value).adapter for r in one.bus.read(topics.ADAPTED_VECTORS)}
+    assert one.scorer.shelf.live.model.adapter in under
 
 
 def test_what_people_say_is_replayed_whatever_a_poll_holds(encoder: TextEncoder) -> None:

@@ -22,6 +22,7 @@ class Model:
 
     base_dim = 4
     linear: LinearModel | None = None
+    adapter = ""
 
     def item_matrix(self, item_ids: Sequence[str], vectors: Any) -> Any:
         return np.asarray(vectors, np.float32)

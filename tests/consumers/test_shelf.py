@@ -15,6 +15,7 @@ class Fixed:
 
     base_dim = 2
     linear: LinearModel | None = None
+    adapter = ""
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale, self.asked = scale, 0

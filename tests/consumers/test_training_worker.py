@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ import pytest
 from consumers.training_worker import Plan, in_process, in_subprocess
 from stream.errors import TrainingError
 from stream.history import Histories
+from stream.item_text import Wording
 from stream.linear import Owned
 from stream.lm import NextItemLM
 from stream.settings import Model, Training
+from stream.text import TextEncoder
 
 MODEL = Model(dim=8, layers=1, heads=2, context=6, dropout=0.1)
 ROOT = Path(__file__).parents[2]
@@ -105,3 +108,34 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_plan_with_words_adapts_the_text_encoder(tmp_path: Path) -> None:
+    encoder = TextEncoder.tiny(dim=4)
+    encoder.save(tmp_path / "encoder")
+    ids = [f"i{n}" for n in range(6)]  # the last one nobody had
+    words = Wording(ids, [f"thing {n}" for n in range(6)], np.zeros((6, 4), np.float32), np.zeros((6, 8), np.uint8))
+    told: list[tuple[int, int]] = []
+
+    def adapted(name: str, parent: Path | None) -> tuple[str, Path]:
+        base = plan(tmp_path / name, parent, adapter_steps=3, adapter_rank=2)
+        model = base.model.model_copy(update={"encoder": str(tmp_path / "encoder")})
+        made = replace(base, model=model, wording=words)
+        made.save()
+        again = Plan.load(made.directory)
+        assert again.wording is not None
+        assert (again.wording.item_ids, again.wording.texts) == (words.item_ids, words.texts)
+        return in_process(again, lambda step, steps, loss: told.append((step, steps))).adapter, made.made
+
+    one, path = adapted("one", None)
+    assert told[:3] == [(1, 6), (2, 6), (3, 6)]
+    assert all(2 * step > steps for step, steps in told[3:])
+    assert told[-1][0] == told[-1][1]
+    lm = NextItemLM.load(path)
+    assert lm.adapter == one != ""
+    assert lm.adapted is not None
+    assert lm.adapted.item_ids == tuple(ids)
+    again, _ = adapted("again", None)
+    assert again == one
+    other, _ = adapted("other", path)
+    assert other not in {one, ""}

@@ -10,8 +10,8 @@ import pytest
 
 from stream.bus import MemoryBus
 from stream.errors import StateError
-from stream.gathering import gather, spans, weight_of
-from stream.messages import ItemVector, TrainingJob, UserState, as_bytes, encode
+from stream.gathering import gather, newer_vectors, spans, weight_of, worded
+from stream.messages import AdaptedVector, ItemVector, TrainingJob, UserState, as_bytes, encode
 from stream.records import Output
 from stream.settings import Settings, load
 
@@ -130,3 +130,23 @@ def test_events_about_no_item_are_passed_over() -> None:
     search = {"event_id": "q", "user_id": "ann", "at": 4000, "text": "a lamp", "event": "purchase"}
     said = Output("interactions", b"ann", msgspec.json.encode(search), 0)
     assert gathered([said, acted("ann", "mug", 5.0), state("ann")]) == ["ann mug 5"]
+
+
+def test_the_wording_is_that_of_the_catalogue_now() -> None:
+    bus = MemoryBus()
+    said = [("mug", {"item_id": "mug", "title": "Old"}), ("mug", {"item_id": "mug", "title": "Mug"}), ("x", {"a": 1})]
+    bus.send([Output("items", key.encode(), msgspec.json.encode(value), 0) for key, value in said])
+    bus.send([Output("items", b"cup", b'{"item_id": "cup"}', 0), Output("items", b"cup", None, 0)])
+    wording = worded(bus, Settings(), 4)
+    assert (wording.item_ids, wording.texts, wording.extra.shape) == (["mug"], ["Mug"], (1, 4))
+
+
+def test_newer_vectors_are_those_of_one_adapter() -> None:
+    bus = MemoryBus()
+    made = [AdaptedVector(*which, as_bytes(np.ones(2))) for which in (("mug", "a"), ("cup", "b"), ("hat", "a"))]
+    bus.send([Output("adapted-vectors", message.key, encode(message), 0) for message in made])
+    bus.send([Output("adapted-vectors", b"hat\x00a", None, 0)])
+    assert {item: vector.tolist() for item, vector in newer_vectors(bus, "a").items()} == {"mug": [1.0, 1.0]}
+    bus.send([Output("adapted-vectors", b"hat\x00a", b"torn", 0)])
+    with pytest.raises(StateError, match=r"adapted-vectors\[0\]@4 cannot be read"):
+        newer_vectors(bus, "a")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stream import messages
 from stream.errors import BadRecord
 from stream.messages import (
+    AdaptedVector,
     BlockLoss,
     DriftAlarm,
     Fresh,
@@ -51,6 +52,7 @@ ONE_OF_EACH: list[msgspec.Struct] = [
     user_state(),
     ItemVector("mug", V64, "Mug", "mug kitchen", ["kitchen"], True, 0.0),
     TextVector("e1", "ann", 60.0, V64),
+    AdaptedVector("mug", "a1", V64),
     DriftAlarm("ann", 60.0, "user", "rank", "PageHinkley", 3.5, 3.0, 40, ["toys"], ["garden"], 17),
     ModelHealth(0, 60.0, 17, 18, 3, 9, 2, 1.5, 8, 1, 1, "v1", "", [BlockLoss(60.0, 2, 3.0, 4.0, 5.0)], 0),
     TrainingJob("j1", 60.0, "refresh", "population", {"p": 1e-5}, {0: 18}, {0: 9}, "v1", 7),

@@ -15,6 +15,7 @@ class Favourite:
     """A model that expects one item."""
 
     linear = None
+    adapter = ""
 
     def __init__(self, item: int) -> None:
         self.item = item

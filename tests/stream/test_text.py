@@ -10,8 +10,9 @@ import torch
 
 from stream.errors import SettingsError
 from stream.events import Item
+from stream.item_text import item_text
 from stream.settings import Model
-from stream.text import TextEncoder, item_text
+from stream.text import TextEncoder
 
 TEXTS = ["red mug", "blue cup", "a lantern for the garden", "x", "red mug", "seven small wooden animals in a box"] * 5
 
