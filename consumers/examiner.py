@@ -102,6 +102,7 @@ class Examiner:
             profile.slow if fits else None,
             profile.fast if fits else None,
             profile.drifted,
+            person.attributes,
         )
 
     def _prepare(self, part: Part, user_id: str, person: Person, opened: Open) -> Prepared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -54,8 +55,18 @@ class Person(Past):
 
     seq: int = 0  # newest sequence number seen
     served: list[int] = field(default_factory=list)  # the list that lies on the topic
+    attributes: dict[str, str] = field(default_factory=dict)  # what is known of them beside what they did
     profile: Profile = field(default_factory=Profile)  # before the open block
     open: Open | None = None
+
+
+class Learned(NamedTuple):
+    """A block as the statistics learned it."""
+
+    at_s: float
+    tail: list[int]  # before it
+    items: list[int]
+    attributes: dict[str, str]  # of the person
 
 
 @dataclass(slots=True)
@@ -78,7 +89,7 @@ class Part:
     new_items: int = 0
     # not saved: derived, or written at once
     dirty: set[str] = field(default_factory=set)
-    log: list[tuple[float, list[int], list[int]]] = field(default_factory=list)  # blocks learned since the last commit
+    log: list[Learned] = field(default_factory=list)  # blocks learned since the last commit
     changed: set[int] = field(default_factory=set)  # item rows changed since they were last written whole
     generation: int = 0
     segment: int = 0  # log records since the rows were last written whole
@@ -99,7 +110,7 @@ class SavedOpen(Struct, array_like=True):
     drifted: bool
 
 
-class SavedPerson(Struct, array_like=True, tag="p2"):
+class SavedPerson(Struct, array_like=True, tag="p3"):
     """`Person` on the wire. Topic scorer-states, key `u/USER`."""
 
     seq: int
@@ -109,9 +120,10 @@ class SavedPerson(Struct, array_like=True, tag="p2"):
     served: list[str]
     profile: tuple[str, bytes, bytes, bool]
     open: SavedOpen | None
+    attributes: dict[str, str] = {}
 
 
-class SavedPart(Struct, array_like=True, tag="s2"):
+class SavedPart(Struct, array_like=True, tag="s3"):
     """`Part` on the wire. Topic scorer-states, key `part`."""
 
     weights: list[float]
@@ -138,6 +150,8 @@ class SavedRow(Struct, array_like=True, tag="w1"):
     neighbour_weights: list[float]
     followers: list[str]
     follower_weights: list[float]
+    groups_s: float = 0.0  # event time as of which the next are
+    groups: dict[str, dict[str, float]] = {}  # counts by attribute and value, see stream.groups
 
 
 class SavedLog(Struct, array_like=True, tag="l1"):
@@ -146,6 +160,7 @@ class SavedLog(Struct, array_like=True, tag="l1"):
     generation: int
     segment: int
     blocks: list[tuple[float, list[str], list[str]]]  # event time, tail before, items
+    attributes: list[dict[str, str]] = []  # of the person of each block; empty in records of older versions
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -183,6 +198,7 @@ def save_person(person: Person, ids: list[str]) -> bytes:
             [ids[i] for i in person.served],
             _save_profile(person.profile),
             _save_open(opened, ids) if opened else None,
+            person.attributes,
         )
     )
 
@@ -194,7 +210,7 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
     person.owned = {add(i): n for i, (n, _) in saved.owned.items()}
     person.bought_s = {add(i): at_s for i, (_, at_s) in saved.owned.items()}
     person.served = [add(i) for i in saved.served]
-    person.profile = _load_profile(saved.profile)
+    person.profile, person.attributes = _load_profile(saved.profile), saved.attributes
     if saved.open:
         o = saved.open
         person.open = Open(
@@ -258,6 +274,7 @@ def save_row(stats: ItemStats, item: int, ids: list[str]) -> bytes:
             near_weights,
             [ids[i] for i in after],
             after_weights,
+            *stats.groups.row(item),
         )
     )
 
@@ -269,19 +286,21 @@ def load_row(saved: SavedRow, stats: ItemStats, catalogue: Catalogue) -> None:
     stats.count[item], stats.short[item], stats.long[item], stats.newest_s[item] = saved.counters
     stats.neighbours.put(item, [catalogue.add(i) for i in saved.neighbours], saved.neighbour_weights)
     stats.followers.put(item, [catalogue.add(i) for i in saved.followers], saved.follower_weights)
+    stats.groups.put(item, saved.groups_s, saved.groups)
 
 
 def save_log(part: Part, ids: list[str]) -> bytes:
     """Write the blocks learned since the last commit."""
-    blocks = [(at_s, [ids[i] for i in tail], [ids[i] for i in items]) for at_s, tail, items in part.log]
-    return _encode(SavedLog(part.generation, part.segment, blocks))
+    blocks = [(block.at_s, [ids[i] for i in block.tail], [ids[i] for i in block.items]) for block in part.log]
+    return _encode(SavedLog(part.generation, part.segment, blocks, [block.attributes for block in part.log]))
 
 
 def load_log(saved: SavedLog, stats: ItemStats, catalogue: Catalogue) -> set[int]:
     """Learn the blocks of `save_log` again; return the rows that changed."""
     changed: set[int] = set()
-    for at_s, tail, items in saved.blocks:
-        changed |= stats.learn(at_s, [catalogue.add(i) for i in tail], [catalogue.add(i) for i in items])
+    whose = saved.attributes or [{}] * len(saved.blocks)
+    for (at_s, tail, items), attributes in zip(saved.blocks, whose, strict=True):
+        changed |= stats.learn(at_s, [catalogue.add(i) for i in tail], [catalogue.add(i) for i in items], attributes)
     return changed
 
 

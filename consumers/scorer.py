@@ -186,6 +186,8 @@ class ScorerHandler:
         part.untested += max(missed, 0)
         self._counts["untested"] += max(missed, 0)
         new = state.fresh[-missed:] if missed < 0 else state.fresh  # a repeated record, or a part of one
+        if state.attributes != person.attributes:
+            person.attributes, self.examiner.epoch = state.attributes, self.examiner.epoch + 1
         for fresh in new:
             yield from self._on_event(record.partition, part, person, state, fresh)
         profile = _profile(state)
@@ -248,8 +250,9 @@ class ScorerHandler:
         if not opened.items:
             return
         tail = person.tail[-TAIL:]
-        part.changed |= part.stats.learn(opened.at_s, tail, opened.items)
-        part.log.append((opened.at_s, tail, opened.items))
+        learned = people.Learned(opened.at_s, tail, opened.items, person.attributes)
+        part.changed |= part.stats.learn(*learned)
+        part.log.append(learned)
         part.learned += len(opened.items)
         person.take(opened.items, opened.at_s, self.settings.users.tail)
 

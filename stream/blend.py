@@ -33,8 +33,12 @@ FEATURES = (
     "bought before",
     "time since bought",
     "bought by like people",
+    "popular among people alike",
+    "bought by like people, recent",
+    "bought after",
 )
-POPULARITY, MODEL, SLOW, FAST, LINEAR = 0, 6, 7, 8, 11
+POPULARITY, MODEL, SLOW, FAST, ALIKE = 0, 6, 7, 8, 12
+LINEAR = [11, 13, 14]  # in the order of stream.linear.Placed.scores
 FACTS = ("always", "length of history", "items owned", "time since the last visit")  # see stream.ranker.facts
 HARD = 200  # candidates that teach
 
@@ -55,17 +59,17 @@ def standardise(features: Doubles, candidates: Mask) -> Doubles:
 
 
 def with_version(z: Doubles, logits: NDArray[np.float32] | None, linear: Doubles | None, candidates: Mask) -> Doubles:
-    """A copy of z-scored features (F, N) with those of another version's two models, raw (N,), in place of their own.
+    """A copy of z-scored features (F, N) with those of another version's models, raw (N,) and (3, N), in place of its own.
 
     None stands for a model that has nothing to say.
     """
-    raw = np.zeros((2, z.shape[1]))
+    raw = np.zeros((1 + len(LINEAR), z.shape[1]))
     if logits is not None:
         raw[0] = logits
     if linear is not None:
-        raw[1] = linear
+        raw[1:] = linear
     out = z.copy()
-    out[[MODEL, LINEAR]] = standardise(raw, candidates)
+    out[[MODEL, *LINEAR]] = standardise(raw, candidates)
     return out
 
 

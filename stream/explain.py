@@ -27,6 +27,7 @@ WORDS = {  # feature → what it is about, and words; {it}: an item of the histo
     "bought before": (AGAIN, "you chose it before, last on {day}"),
     "time since bought": (AGAIN, "you chose it before, last on {day}"),
     "bought by like people": (LIKE, "often chosen by people who have {it}"),
+    "popular among people alike": (POPULAR, "popular with people like you"),
 }
 VARIETY = "adds variety to the list"
 NOTHING = "nothing in particular stands out: the best guess so far"

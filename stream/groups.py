@@ -33,8 +33,8 @@ class Groups:
     >>> groups = Groups(half_life_s=60.0)
     >>> groups.learn(0.0, {"country": "France"}, [0, 1])
     >>> groups.learn(0.0, {"country": "Spain"}, [1])
-    >>> groups.counts("country", "France", 60.0, 2).tolist(), groups.row(1)["country"]
-    ([0.5, 0.5], {'': 2.0, 'France': 1.0, 'Spain': 1.0})
+    >>> groups.counts("country", "France", groups.kept(60.0, 2)).tolist(), groups.row(1)
+    ([0.5, 0.5], (0.0, {'country': {'': 2.0, 'France': 1.0, 'Spain': 1.0}}))
     """
 
     half_life_s: float
@@ -66,27 +66,29 @@ class Groups:
             count[: self.count.shape[0], : self.count.shape[1]] = self.count
             self.count = count
 
-    def counts(self, name: str, value: str, now_s: float, n: int) -> Doubles:
-        """Decayed counts (n,) of the people whose attribute `name` is `value`, as of `now_s`."""
-        row = self.rows.get((name, value))
-        if row is None:
-            return np.zeros(n)
+    def kept(self, now_s: float, n: int) -> Doubles:
+        """What is left as of `now_s` of the counts of each item (n,), as a share."""
         self.reserve(n)
-        age = np.maximum(now_s - self.newest_s[:n], 0.0)
-        return self.count[row, :n].astype(np.float64) * np.exp2(-age / self.half_life_s)
+        return np.exp2(-np.maximum(now_s - self.newest_s[:n], 0.0) / self.half_life_s)
 
-    def row(self, item: int) -> dict[str, dict[str, float]]:
-        """Counts of one item by attribute and value, exact for `put`."""
+    def counts(self, name: str, value: str, kept: Doubles) -> Doubles:
+        """Decayed counts (n,) of the people whose attribute `name` is `value`, given what is left of them."""
+        row = self.rows.get((name, value))
+        return np.zeros(len(kept)) if row is None else self.count[row, : len(kept)].astype(np.float64) * kept
+
+    def row(self, item: int) -> tuple[float, dict[str, dict[str, float]]]:
+        """Of one item: event time of its newest count, and counts by attribute and value; exact for `put`."""
         out: dict[str, dict[str, float]] = {}
-        if item < len(self.newest_s):
-            for name, value in sorted(self.rows):
-                count = float(self.count[self.rows[name, value], item])
-                if count:
-                    out.setdefault(name, {})[value] = count
-        return out
+        if item >= len(self.newest_s):
+            return 0.0, out
+        for name, value in sorted(self.rows):
+            count = float(self.count[self.rows[name, value], item])
+            if count:
+                out.setdefault(name, {})[value] = count
+        return float(self.newest_s[item]), out
 
     def put(self, item: int, newest_s: float, counts: Mapping[str, Mapping[str, float]]) -> None:
-        """Replace the counts of one item by what `row` gave, as of `newest_s`."""
+        """Replace the counts of one item by what `row` gave."""
         values = {(name, value): count for name, held in counts.items() for value, count in held.items()}
         rows = {key: self._row(key) for key in values}
         self.reserve(item + 1)
@@ -117,10 +119,10 @@ def affinity(tables: Sequence[Groups], attributes: Mapping[str, str], now_s: flo
     >>> affinity([groups], {"country": "France", "age": "30s"}, 0.0, 3).round(2).tolist()
     [0.29, -0.41, 0.0]
     """
-    out = np.zeros(n)
+    out, kept = np.zeros(n), [table.kept(now_s, n) for table in tables]
     for name in sorted(attributes):
         found, everybody = (
-            sum((table.counts(name, value, now_s, n) for table in tables), np.zeros(n))
+            sum((table.counts(name, value, left) for table, left in zip(tables, kept, strict=True)), np.zeros(n))
             for value in (attributes[name], EVERYBODY)
         )
         of_them, of_all = float(found.sum()), float(everybody.sum())

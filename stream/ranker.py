@@ -12,7 +12,8 @@ from math import log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.blend import FEATURES
+from stream.blend import ALIKE, FEATURES, LINEAR
+from stream.groups import affinity
 from stream.statistics import FOLLOW, TAIL, Catalogue, ItemStats
 
 Doubles = NDArray[np.float64]
@@ -34,6 +35,7 @@ class View:
     slow: Floats | None = None  # (D,) in drift space
     fast: Floats | None = None
     drifted: bool = False  # the fast state takes over
+    attributes: Mapping[str, str] = field(default_factory=dict)  # what is known beside what they did
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class Past:
 
     tail: list[int] = field(default_factory=list)  # ordinals learned, oldest first
     tail_s: list[float] = field(default_factory=list)  # their event times
-    owned: dict[int, int] = field(default_factory=dict)  # ordinal → times
+    owned: dict[int, int] = field(default_factory=dict)  # ordinal → times, the one taken last at the end
     bought_s: dict[int, float] = field(default_factory=dict)  # ordinal → newest event time
 
     def facts(self, now_s: float) -> Doubles:
@@ -60,7 +62,7 @@ class Past:
         for item in items:
             self.tail.append(item)
             self.tail_s.append(at_s)
-            self.owned[item] = self.owned.get(item, 0) + 1
+            self.owned[item] = self.owned.pop(item, 0) + 1
             self.bought_s[item] = at_s
         del self.tail[:-most], self.tail_s[:-most]
 
@@ -115,7 +117,7 @@ class Ranker:
             view: the person.
             now_s: event time.
             model: the language model's logits (N,); None where there is none.
-            linear: the linear item model's scores (N,); None where there is none.
+            linear: the linear item models' scores (3, N); None where there are none.
             counts: what `counts()` gives, if it is known already.
         """
         n = len(self.catalogue)
@@ -131,8 +133,10 @@ class Ranker:
             self._neighbours(view.tail, counts, out)
         if model is not None:
             out[6] = model
+        if view.attributes:
+            out[ALIKE] = affinity([table.groups for table in self.tables], view.attributes, now_s, n)
         if linear is not None:
-            out[11] = linear
+            out[LINEAR] = linear
         if view.slow is not None and view.fast is not None and len(self.space):
             out[7] = self.space @ (view.fast if view.drifted else view.slow)
             out[8] = self.space @ view.fast

@@ -5,11 +5,13 @@ Letters in shapes: N items of the catalogue, C neighbours kept per item, T items
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stream.groups import Groups
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -136,11 +138,13 @@ class ItemStats:
     long: Doubles = field(default_factory=lambda: np.zeros(0))  # (N,)
     newest_s: Doubles = field(default_factory=lambda: np.zeros(0))  # (N,)
     neighbours: BoundedRows = field(init=False)  # symmetric: consumed by one user within TAIL events
+    groups: Groups = field(init=False)  # counts by attribute of the person, decayed as `long` is
     followers: BoundedRows = field(init=False)  # row a, column b: b came d <= FOLLOW events after a, weight 1 / d
 
     def __post_init__(self) -> None:
         self.neighbours = BoundedRows(self.width)
         self.followers = BoundedRows(self.width)
+        self.groups = Groups(self.long_half_life_s)
 
     def reserve(self, n: int) -> None:
         """Make room for `n` items."""
@@ -149,11 +153,14 @@ class ItemStats:
             for name in ("count", "short", "long", "newest_s"):
                 setattr(self, name, np.concatenate([getattr(self, name), np.zeros(more)]))
 
-    def learn(self, at_s: float, tail: Sequence[int], items: Sequence[int]) -> set[int]:
+    def learn(
+        self, at_s: float, tail: Sequence[int], items: Sequence[int], attributes: Mapping[str, str] | None = None
+    ) -> set[int]:
         """Fold the `items` of one block, consumed at `at_s` by a user with history `tail` (oldest first).
 
         Returns the ordinals whose rows changed.
         """
+        self.groups.learn(at_s, attributes or {}, items)
         history = list(tail[-TAIL:])
         changed = set(items)
         for item in items:

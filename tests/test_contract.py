@@ -46,7 +46,10 @@ def people(shop: Shop) -> list[Record]:
     for n in range(900):
         person = int(rng.integers(6))
         item = str(rng.choice(kinds[(person + (n > 450 and person < 3)) % 2]))
-        said = events.Interaction(event_id=f"e{n}", user_id=f"u{person}", item_id=item, at=n // 3 * 60_000)
+        said = events.Interaction(
+            event_id=f"e{n}", user_id=f"u{person}", at=n // 3 * 60_000, item_id=item if n % 20 else None,
+            user={} if n % 20 else {"age": f"{n % 7}0s"},
+        )  # fmt: skip
         out.append(Record("interactions", person % 2, n, f"u{person}".encode(), events.encode(said)))
     return out
 

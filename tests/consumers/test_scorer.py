@@ -51,6 +51,7 @@ class Driver:
     def __init__(self, scorer: ScorerHandler, partition: int = 0) -> None:
         self.scorer, self.partition = scorer, partition
         self.seq: dict[str, int] = {}
+        self.attributes: dict[str, dict[str, str]] = {}
         self.offset = 0
         self.outputs: list[Output] = []
 
@@ -76,6 +77,7 @@ class Driver:
         seq = self.seq[user] = self.seq.get(user, 0) + len(items) + skip
         zero = messages.as_bytes(np.zeros(64, np.float32))
         message = UserState(user, seq, 0.0, at_s, "s", zero, zero, {}, [], [], [], [], [], self.offset, block, fresh)
+        message.attributes = self.attributes.get(user, {})
         return self.send(topics.USER_STATES, user, messages.encode(message))
 
     def version(self, name: str, parent: str = "", live_at_s: float = 0.0) -> None:
@@ -108,6 +110,7 @@ def state_of(scorer: ScorerHandler) -> Any:
         "short": part.stats.short[:n].tolist(),
         "rows": [part.stats.neighbours.row(i) for i in range(n)],
         "next": [part.stats.followers.row(i) for i in range(n)],
+        "groups": [part.stats.groups.row(i) for i in range(n)],
         "people": {
             user: (p.seq, p.tail, p.owned, p.served, p.open and (p.open.block, p.open.items, p.open.gradient.tolist()))
             for user, p in part.people.items()
@@ -173,6 +176,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
         for item in ITEMS:
             drive.item(item)
         drive.version("v1")
+    calm.attributes = shaken.attributes = {"u1": {"age": "20s", "land": "fr"}, "u2": {"age": "20s"}, "u3": {"age": "9"}}
     for number, (user, at_s, items) in enumerate(random_log(60)):
         if number == crash:
             fresh = Driver(handler())
@@ -182,6 +186,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
                 fresh.item(item)
             fresh.version("v1")
             fresh.seq, fresh.offset, fresh.outputs = shaken.seq, shaken.offset, shaken.outputs
+            fresh.attributes = shaken.attributes
             shaken = fresh
         calm.buy(user, at_s, *items)
         shaken.buy(user, at_s, *items)
@@ -322,6 +327,26 @@ def test_what_another_scorer_learned_counts_too() -> None:
             two.scorer.on_record(Record(out.topic, 0, 0, out.key, out.value))
     two.buy("cid", 100.0, "i1")
     assert two.scorer.ranker.counts()[two.scorer.catalogue.ordinals["i2"]] == 1.0
+
+
+def test_someone_new_is_ranked_by_what_people_alike_took() -> None:
+    drive = Driver(handler(), 0)
+    for item in ITEMS:
+        drive.item(item)
+    for n in range(8):
+        drive.attributes = {f"u{n}": {"land": "fr" if n % 2 else "es"}, "ann": {"land": "fr"}, "eve": {"land": "es"}}
+        drive.buy(f"u{n}", 100.0 * n, "i3" if n % 2 else "i9")
+    for name, liked, other in (("ann", "i3", "i9"), ("eve", "i9", "i3")):
+        (made,) = lists(drive.buy(name, 1_000.0, "i5"))
+        said = {item.item_id: item.reasons.get("popular among people alike", 0.0) for item in made.items}
+        assert said[liked] > 0 > said.get(other, -1.0)
+    two = Driver(handler(), 1)  # of another partition, from the changelog
+    for out in drive.scorer.snapshot():
+        if out.topic == topics.ITEM_STATS:
+            two.scorer.on_record(Record(out.topic, 0, 0, out.key, out.value))
+    groups, again = drive.scorer.tables[0].groups, two.scorer.tables[0].groups
+    of, to = drive.scorer.catalogue.ordinals, two.scorer.catalogue.ordinals
+    assert all(groups.row(of[item]) == again.row(to[item]) for item in ("i3", "i9"))
 
 
 def test_a_damaged_record_is_refused_by_name() -> None:

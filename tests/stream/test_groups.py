@@ -26,8 +26,8 @@ def test_counts_fade_and_late_events_count_as_if_they_had_come_in_time() -> None
     for at_s in (0.0, 60.0, 120.0):
         ordered.learn(at_s, BOB, [1])
     for made in (late, ordered):
-        assert_allclose(made.counts("country", "Spain", 180.0, 2), [0.0, (0.25 + 0.5 + 1) / 2])
-    assert late.counts("country", "France", 0.0, 2).tolist() == [0.0, 0.0]
+        assert_allclose(made.counts("country", "Spain", made.kept(180.0, 2)), [0.0, (0.25 + 0.5 + 1) / 2])
+    assert late.counts("country", "France", late.kept(0.0, 2)).tolist() == [0.0, 0.0]
 
 
 def test_expected_is_the_groups_share_of_all_whose_attribute_is_known() -> None:
@@ -61,7 +61,7 @@ def test_rows_written_and_read_back_go_on_alike() -> None:
     made = learned()
     again = Groups(half_life_s=600.0)
     for item in (3, 1, 8, 0, 2, 4, 5, 6, 7):
-        again.put(item, float(made.newest_s[item]), made.row(item))
+        again.put(item, *made.row(item))
     for table in (made, again):
         table.learn(3_000.0, {"country": "Italy"}, [2, 10])
     assert [made.row(item) for item in range(12)] == [again.row(item) for item in range(12)]
@@ -73,6 +73,6 @@ def test_too_many_values_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Groups(half_life_s=60.0)
     for n in range(5):
         made.learn(0.0, {"id": str(n)}, [0])
-    assert made.row(0) == {"id": {"": 5.0, "0": 1.0, "1": 1.0}}
+    assert made.row(0)[1] == {"id": {"": 5.0, "0": 1.0, "1": 1.0}}
     made.put(0, 0.0, {"id": {"": 2.0, "7": 1.0}})
-    assert made.row(0) == {"id": {"": 2.0}}
+    assert made.row(0)[1] == {"id": {"": 2.0}}

@@ -37,6 +37,16 @@ def test_neighbours_by_hand() -> None:
     assert row(features, "bought next")[1] == pytest.approx((1 + NEXT) / (1 + SHRINK / 2))
 
 
+def test_people_alike_speak_where_something_is_known_of_the_person() -> None:
+    r = ranker()
+    for person, item in (("fr", 0), ("es", 1)):
+        for _ in range(9):
+            r.tables[0].learn(0.0, [], [item], {"country": person})
+    of_france = r.features(View(attributes={"country": "fr"}), 0.0, None)
+    assert row(of_france, "popular among people alike") == pytest.approx([np.log(14 / 9.5), np.log(5 / 9.5), 0, 0])
+    assert row(r.features(View(), 0.0, None), "popular among people alike") == [0, 0, 0, 0]
+
+
 def test_partitions_are_summed() -> None:
     whole, split = ranker(), ranker(tables=2)
     whole.tables[0].learn(0.0, [], [0, 1])
