@@ -15,7 +15,7 @@ TEST_ENV := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MPLB
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo replay test lint format bench-floors bench-quality docs dashboards clean distclean
+.PHONY: help install demo replay test lint format bench-floors bench-quality peers docs dashboards clean distclean
 
 help:  ## list the targets
 	@echo "Meander, a streaming recommender that follows its users as their interests drift"
@@ -50,6 +50,8 @@ bench-floors: $(VENV)/.installed  ## hit rates of whole replays against their fl
 bench-quality: $(VENV)/.installed  ## Meander beside what one would build instead, as JSON: DATASET, DATA=DIR, ARGS=--no-repeats
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py --dataset $(DATASET) $(if $(DATA),--path $(DATA)) $(ARGS)
 
+peers: .venv-peers/.installed  ## install into .venv-peers what bench-quality can be run against, once: ALS and SASRec of others
+
 docs: $(VENV)/.installed  ## write docs/topics.md and docs/settings.md anew from the code
 	$(BIN)/python docs/generate.py
 
@@ -60,8 +62,8 @@ clean:  ## remove caches and builds
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-distclean: clean  ## remove .venv and everything that runs left in runs/, too
-	rm -rf $(VENV) runs
+distclean: clean  ## remove the virtual environments and everything that runs left in runs/, too
+	rm -rf $(VENV) .venv-peers runs
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -81,3 +83,9 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) --editable '.[embedded,dev]'
 	@touch $(VENV)/.installed $@
 	@echo "Installed."
+
+# RecTools wants another numpy than Meander, so it has a virtual environment of its own
+.venv-peers/.installed: benchmarks/peers.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install $(if $(V),,-qq) --disable-pip-version-check -r $<
+	@touch $@

@@ -28,8 +28,9 @@ from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.analysis import Analysis, mean, measured
 from benchmarks.protocol import K, Log, Mask, tell
-from benchmarks.quality import Analysis, Recorder, check, mean, measured
+from benchmarks.quality import Recorder, check
 from benchmarks.tails import Doubles
 from consumers import examiner, measures
 from consumers import replay as replay_

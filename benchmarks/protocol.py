@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.baselines import Baseline
+from benchmarks.lists import Catalogue, Lists
+from benchmarks.peers import Peer
 from benchmarks.tails import Doubles, Ints
 from consumers.replay import warm_up
 from stream.events import Interaction
-from stream.ranking import top
+from stream.ranking import Tally, top
 
 Mask = NDArray[np.bool_]
 
 K = 10
+HEAD = 0.2  # the share of items that is not the long tail
 TELL_S = 10.0  # between two lines of progress
 
 
@@ -72,14 +75,30 @@ class Log:
             for u, i in zip(self.users[self.tested], self.items[self.tested], strict=True)
         ]
 
-    def runs(self) -> Iterator[tuple[int, int, bool]]:
-        """Consecutive rows of one block: from, to, and whether the block ends with them."""
+    def runs(self) -> Iterator[tuple[int, int, Ints]]:
+        """Consecutive rows of one block: from, to, and what is learned then: the whole block if it ends here."""
         starts = np.flatnonzero(np.r_[True, self.blocks[1:] != self.blocks[:-1]])
         ends = np.r_[starts[1:], len(self.blocks)]
         newest = np.zeros(self.blocks.max() + 1, np.int64)
         newest[self.blocks] = np.arange(len(self.blocks))
+        pending: dict[int, list[int]] = {}  # block → its items so far
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            yield start, end, bool(newest[self.blocks[start]] == end - 1)
+            block = int(self.blocks[start])
+            pending.setdefault(block, []).extend(self.items[start:end][self.counted[start:end]].tolist())
+            closes = newest[block] == end - 1
+            yield start, end, np.array(pending.pop(block) if closes else [], np.int64)
+
+    def long_tail(self) -> Mask:
+        """Tested rows (n,) whose item has at least `HEAD` of the items known then before it in popularity."""
+        counts, out = np.zeros(len(self.item_ids)), np.zeros(len(self.items), bool)
+        for start, end, learned in self.runs():
+            rows = start + np.flatnonzero(self.tested[start:end])
+            if len(rows):
+                known = np.sort(counts[counts > 0])
+                before = len(known) - np.searchsorted(known, counts[self.items[rows]], "right")
+                out[rows] = before >= HEAD * len(known)
+            np.add.at(counts, learned, 1)
+        return out[self.tested]
 
 
 @dataclass(slots=True)
@@ -104,45 +123,69 @@ def ranks_of(scores: Doubles, items: Ints, candidates: Mask) -> list[int | None]
     return [int(rank) if known else None for rank, known in zip(ranks, candidates[items], strict=True)]
 
 
-def examine(log: Log, methods: dict[str, Baseline]) -> dict[str, Outcome]:
-    """Test and teach all methods, block by block."""
+def examine(log: Log, methods: Mapping[str, Baseline], catalogue: Catalogue | None = None) -> dict[str, Outcome]:
+    """Test and teach all methods, block by block; without a catalogue its items have no text and are no candidates."""
     n_items = len(log.item_ids)
-    outcomes = {name: Outcome(shown=np.zeros(n_items, np.int64)) for name in methods}
-    known = np.zeros(n_items, bool)
-    pending: dict[int, list[int]] = {}  # block → its items so far
-    owned: dict[int, list[int]] = {}
+    catalogue = catalogue or Catalogue.of([], log.item_ids)
+    counts = np.zeros(len(catalogue.places))
+    tests = {name: _Test(method, Lists(catalogue.vectors, counts)) for name, method in methods.items()}
+    known, owned = np.zeros(n_items, bool), dict[int, list[int]]()
     told_s = time.perf_counter()
-    for start, end, closes in log.runs():
-        user, block, now_s = int(log.users[start]), int(log.blocks[start]), float(log.clock_s[end - 1])
+    for start, end, learned in log.runs():
+        user, now_s = int(log.users[start]), float(log.clock_s[end - 1])
         targets = log.items[start:end][log.tested[start:end]]
         if len(targets):
-            candidates = known.copy()
-            candidates[[] if log.repeats else owned.get(user, [])] = False
-            for name, method in methods.items():
-                _test(outcomes[name], method, user, now_s, targets, candidates)
-        pending.setdefault(block, []).extend(log.items[start:end][log.counted[start:end]].tolist())
-        if closes and (items := np.array(pending.pop(block), np.int64)).size:
-            known[items] = True
-            owned.setdefault(user, []).extend(items.tolist())
-            for name, method in methods.items():
-                began_s = time.perf_counter()
-                method.learn(user, now_s, items)
-                outcomes[name].seconds += time.perf_counter() - began_s
+            candidates, available = known.copy(), known | (catalogue.since_s[:n_items] <= now_s)
+            for mask in (candidates, available):
+                mask[[] if log.repeats else owned.get(user, [])] = False
+            for test in tests.values():
+                test.rank(user, now_s, targets, candidates, available)
+        if learned.size:
+            known[learned] = True
+            np.add.at(counts, learned, 1)
+            owned.setdefault(user, []).extend(learned.tolist())
+            for test in tests.values():
+                test.learn(user, now_s, learned)
         if time.perf_counter() - told_s > TELL_S:
             told_s = time.perf_counter()
             tell(f"baselines: {end:,} of {len(log.users):,} events")
-    for name, method in methods.items():
-        arrays = [x for x in vars(method).values() if isinstance(x, np.ndarray)]
-        outcomes[name].more["arrays_mb"] = round(sum(x.nbytes for x in arrays) / 2**20, 1)
-    return outcomes
+    return {name: test.outcome(n_items) for name, test in tests.items()}
 
 
-def _test(outcome: Outcome, method: Baseline, user: int, now_s: float, targets: Ints, candidates: Mask) -> None:
-    began_s = time.perf_counter()
-    scores = np.asarray(method.scores(user, now_s), np.float64)
-    outcome.ranks += ranks_of(scores, targets, candidates)
-    outcome.shown[top(scores, candidates, K)] += 1
-    outcome.seconds += time.perf_counter() - began_s
+@dataclass(slots=True)
+class _Test:
+    """One method under test."""
+
+    method: Baseline
+    lists: Lists
+    ranks: list[int | None] = field(default_factory=list)
+    catalogue: Tally = field(default_factory=Tally)  # over the whole available catalogue
+    seconds: float = 0.0
+
+    def rank(self, user: int, now_s: float, targets: Ints, candidates: Mask, available: Mask) -> None:
+        began_s = time.perf_counter()
+        scores = np.asarray(self.method.scores(user, now_s), np.float64)
+        self.ranks += ranks_of(scores, targets, candidates)
+        listed = top(scores, candidates, K)
+        self.seconds += time.perf_counter() - began_s
+        self.lists.add(listed)
+        for rank in ranks_of(scores, targets, available):
+            self.catalogue.add(rank)
+
+    def learn(self, user: int, now_s: float, items: Ints) -> None:
+        began_s = time.perf_counter()
+        self.method.learn(user, now_s, items)
+        self.seconds += time.perf_counter() - began_s
+
+    def outcome(self, n_items: int) -> Outcome:
+        """What came of it; ends a peer."""
+        more: dict[str, Any] = {"catalogue_hit_rate_10": round(self.catalogue.rates()["hit_rate_10"], 5)}
+        if isinstance(self.method, Peer):
+            more |= self.method.figures()
+        else:
+            arrays = [x for x in vars(self.method).values() if isinstance(x, np.ndarray)]
+            more["arrays_mb"] = round(sum(x.nbytes for x in arrays) / 2**20, 1)
+        return Outcome(self.ranks, self.lists.shown[:n_items], self.seconds, self.lists.figures() | more)
 
 
 def tell(line: str) -> None:

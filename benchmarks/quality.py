@@ -7,8 +7,10 @@ known before it, then learned. Candidates are all items with an earlier interact
 has, and only the first interaction of a user with an item counts. No sampled negatives; an item that is no candidate is
 a miss. Of equals an item takes the middle place. All methods are tested on the same events, in the same order: that is
 checked, and a difference ends the run. Intervals are of a bootstrap over users, paired where two methods are compared.
-Coverage and Gini coefficient are of lists of ten: of the baselines one for each tested block, of Meander all that it
-sent. Seconds are a method's own, with what it fits or trains.
+Coverage, Gini coefficient, novelty and diversity (see `benchmarks.lists`) are of lists of ten: of the others one for
+each tested block, of Meander all that it sent. Seconds are a method's own, with what it fits or trains. Memory is what
+can be told: of a baseline its arrays (`arrays_mb`), of a peer the peak of its process, which holds nothing else but its
+libraries (`process_peak_rss_mb`), of Meander the peak of this process, baselines included (`peak_rss_mb`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import argparse
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,28 +26,26 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-from numpy.typing import NDArray
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.baselines import BASELINES
-from benchmarks.protocol import TELL_S, K, Log, Mask, Outcome, examine, tell
-from benchmarks.tails import Doubles, Ints
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.analysis import Analysis
+from benchmarks.baselines import BASELINES, Baseline
+from benchmarks.lists import Catalogue, Lists, Sent
+from benchmarks.protocol import TELL_S, Log, Outcome, examine, tell
 from consumers import examiner, measures, replay
 from producers import datasets
 from producers.datasets import Dataset
 from stream import settings as settings_
-from stream.events import Interaction
-from stream.ranking import Tally
+from stream import topics
+from stream.events import Interaction, decode
+from stream.records import Output
 from stream.settings import Settings
 from stream.text import TextEncoder
 
 MEANDER = "meander"
-CURVE = 5_000  # tested events per point
-NEW_USER_EVENTS = 5
-NEW_ITEM_S = 7 * 86_400.0
-DRAWS = 2_000  # of the bootstrap
 
 
 @dataclass(slots=True)
@@ -55,17 +54,11 @@ class Recorder:
 
     events: list[tuple[str, str]] = field(default_factory=list)  # (user, item), in order
     ranks: list[int | None] = field(default_factory=list)
-    listed: Counter[str] = field(default_factory=Counter)  # item → lists it was sent out on
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Note whatever a replay tests in here."""
-        make, test, tested = replay.Replay, examiner.Examiner.test, measures.Measures.tested
-
-        def on_make(*args: Any) -> replay.Replay:
-            made = make(*args)
-            self.listed = made.listed
-            return made
+        test, tested = examiner.Examiner.test, measures.Measures.tested
 
         def on_test(it: Any, part: Any, user_id: str, person: Any, opened: Any, item: int) -> None:
             self.events.append((user_id, it.items.catalogue.ids[item]))
@@ -75,16 +68,49 @@ class Recorder:
             self.ranks.append(ranks["arrival"])
             tested(it, version, ranks, losses)
 
-        with (
-            patch.object(replay, "Replay", on_make),
-            patch.object(examiner.Examiner, "test", on_test),
-            patch.object(measures.Measures, "tested", on_tested),
-        ):
+        with patch.object(examiner.Examiner, "test", on_test), patch.object(measures.Measures, "tested", on_tested):
+            yield
+
+
+@dataclass(slots=True)
+class Listener:
+    """Measures the lists that a replay sends, with what was known when it sent them."""
+
+    log: Log
+    catalogue: Catalogue
+    lists: Lists = field(init=False)
+    fed: int = 0  # rows of the log
+
+    def __post_init__(self) -> None:
+        self.lists = Lists(self.catalogue.vectors, np.zeros(len(self.catalogue.places)))
+
+    def on_list(self, item_ids: list[str]) -> None:
+        """Take in a list; a replay's `recommendations` hand it on."""
+        self.lists.add([self.catalogue.places[item_id] for item_id in item_ids])
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Count the interactions that are fed in here."""
+        feed = replay.Replay.feed
+
+        def on_feed(it: replay.Replay, outputs: Sequence[Output]) -> None:
+            for output in outputs:
+                if output.topic == topics.INTERACTIONS and decode(Interaction, output.value).item_id is not None:
+                    self.lists.counts[self.log.items[self.fed]] += self.log.counted[self.fed]
+                    self.fed += 1
+            feed(it, outputs)
+
+        with patch.object(replay.Replay, "feed", on_feed):
             yield
 
 
 def meander(
-    data: Dataset, log: Log, interactions: Iterable[Interaction], settings: Settings, encoder: TextEncoder | None = None
+    data: Dataset,
+    log: Log,
+    interactions: Iterable[Interaction],
+    settings: Settings,
+    catalogue: Catalogue,
+    encoder: TextEncoder | None = None,
 ) -> Outcome:
     """Replay through the product's own handlers.
 
@@ -99,13 +125,22 @@ def meander(
             told_s = time.perf_counter()
             tell(f"meander: {done:,} of {in_all:,} events")
 
-    recorder = Recorder()
-    with recorder.recording():
-        result = replay.replay(data.name, data.items, interactions, settings, encoder=encoder, on_progress=on_progress)
+    recorder, listener = Recorder(), Listener(log, catalogue)
+    with recorder.recording(), listener.listening():
+        result = replay.replay(
+            data.name,
+            data.items,
+            interactions,
+            settings,
+            recommendations=Sent(listener.on_list),
+            encoder=encoder,
+            on_progress=on_progress,
+        )
     check(recorder.events, recorder.ranks, log)
-    shown = np.array([recorder.listed[item_id] for item_id in log.item_ids], np.int64)
+    lists = listener.lists
     kept = ("policy", "seed", "peak_rss_mb", "served_hit_rate_10", "catalogue_hit_rate_10", "versions_published")
-    return Outcome(recorder.ranks, shown, result["wall_seconds"], {key: result[key] for key in kept})
+    more = lists.figures() | {key: result[key] for key in kept}
+    return Outcome(recorder.ranks, lists.shown[: len(log.item_ids)], result["wall_seconds"], more)
 
 
 def check(events: Sequence[tuple[str, str]], ranks: Sequence[int | None], log: Log) -> None:
@@ -120,96 +155,6 @@ def check(events: Sequence[tuple[str, str]], ranks: Sequence[int | None], log: L
         raise RuntimeError(f"Meander must test the {len(expected)} events of the baselines, it tested {len(events)}")
 
 
-@dataclass(slots=True)
-class Analysis:
-    """Figures of outcomes, all over the same tested events."""
-
-    log: Log
-    seed: int = 0
-    users: Ints = field(init=False)  # of tested events
-    new_user: Mask = field(init=False)
-    new_item: Mask = field(init=False)
-    draws: Doubles = field(init=False)  # (DRAWS, users): how often a draw holds a user
-
-    def __post_init__(self) -> None:
-        log, n = self.log, np.zeros(len(self.log.user_ids), np.int64)
-        earlier, first_s = np.zeros(len(log.users), np.int64), np.full(len(log.item_ids), np.inf)
-        for row, (user, item) in enumerate(zip(log.users.tolist(), log.items.tolist(), strict=True)):
-            earlier[row] = n[user]
-            n[user] += log.counted[row]
-            first_s[item] = min(first_s[item], log.clock_s[row])
-        self.new_user = (earlier < NEW_USER_EVENTS)[log.tested]
-        self.new_item = (log.clock_s - first_s[log.items] <= NEW_ITEM_S)[log.tested]
-        _, self.users = np.unique(log.users[log.tested], return_inverse=True)
-        n_users = int(self.users.max()) + 1
-        random = np.random.default_rng(self.seed)
-        self.draws = random.multinomial(n_users, np.full(n_users, 1 / n_users), DRAWS).astype(float)
-
-    def figures(self, outcome: Outcome) -> dict[str, Any]:
-        """All figures of a method."""
-        tally = Tally()
-        for rank in outcome.ranks:
-            tally.add(rank)
-        rates, (hits, gains) = tally.rates(), measured(outcome.ranks)
-        by_user = np.bincount(self.users, hits) / np.bincount(self.users)
-        points = range(0, len(hits), CURVE)
-        return {
-            **{name: round(rates[name], 5) for name in ("hit_rate_10", "ndcg_10", "mrr_20", "cold_share")},
-            "hit_rate_10_ci95": self.interval(hits),
-            "ndcg_10_ci95": self.interval(gains),
-            "hit_rate_10_new_users": mean(hits[self.new_user]),
-            "hit_rate_10_new_items": mean(hits[self.new_item]),
-            "hit_rate_10_per_user": mean(by_user),
-            "coverage_10": mean(outcome.shown > 0),
-            "gini_10": round(gini(outcome.shown), 5),
-            "seconds": round(outcome.seconds, 2),
-            **outcome.more,
-            "curve_hit_rate_10": [mean(hits[start : start + CURVE]) for start in points],
-            "curve_ndcg_10": [mean(gains[start : start + CURVE]) for start in points],
-        }
-
-    def interval(self, values: Doubles) -> list[float]:
-        """95 % interval of the mean of a value of every tested event, users drawn with replacement."""
-        sums, n = np.bincount(self.users, values), np.bincount(self.users)
-        low, high = np.quantile((self.draws @ sums) / (self.draws @ n), (0.025, 0.975))
-        return [round(float(low), 5), round(float(high), 5)]
-
-    def difference(self, one: Outcome, other: Outcome) -> dict[str, Any]:
-        """The one minus the other, with intervals."""
-        out: dict[str, Any] = {}
-        names = ("hit_rate_10", "ndcg_10")
-        for name, a, b in zip(names, measured(one.ranks), measured(other.ranks), strict=True):
-            out |= {name: mean(a - b), f"{name}_ci95": self.interval(a - b)}
-        return out
-
-
-def measured(ranks: Sequence[int | None]) -> tuple[Doubles, Doubles]:
-    """Hit at 10, and gain of NDCG at 10, of every event.
-
-    >>> [values.round(2).tolist() for values in measured([0, 2, 10, None])]
-    [[1.0, 1.0, 0.0, 0.0], [1.0, 0.5, 0.0, 0.0]]
-    """
-    places = np.array([np.inf if rank is None else rank for rank in ranks])
-    hits = places < K
-    return hits.astype(float), np.where(hits, 1 / np.log2(places + 2), 0.0)
-
-
-def gini(shown: Ints) -> float:
-    """Of how exposure is spread over items: 0 all alike, towards 1 all on one.
-
-    >>> gini(np.array([2, 2])), gini(np.array([0, 0, 0, 8]))
-    (0.0, 0.75)
-    """
-    n, total = len(shown), int(shown.sum())
-    places = np.arange(1, n + 1)
-    return float(((2 * places - n - 1) * np.sort(shown)).sum() / (n * max(total, 1)))
-
-
-def mean(values: NDArray[Any]) -> float | None:
-    """Rounded for the JSON; None of nothing."""
-    return round(float(values.mean()), 5) if len(values) else None
-
-
 def options() -> argparse.Namespace:
     """What is asked for on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -221,9 +166,23 @@ def options() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="only so many interactions")
     parser.add_argument("--policy", help="of Meander's trigger")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--methods", nargs="*", choices=[*BASELINES], default=[*BASELINES], help="baselines")
-    parser.add_argument("--no-meander", action="store_true", help="baselines alone")
-    return parser.parse_args()
+    parser.add_argument("--methods", nargs="*", choices=[*BASELINES, *peers.NAMES], help="in place of all there are")
+    parser.add_argument("--no-meander", action="store_true", help="the others alone")
+    given = parser.parse_args()
+    there = peers.available()
+    if given.methods is None:
+        given.methods = [*BASELINES, *there]
+        if not there:
+            tell(f"without the peers {' and '.join(peers.NAMES)}: `make peers` installs them")
+    elif missing := [name for name in given.methods if name in peers.NAMES and name not in there]:
+        parser.error(f"--methods {' '.join(missing)} must be installed, by `make peers`")
+    return given
+
+
+def made(names: Sequence[str], log: Log, seed: int) -> dict[str, Baseline]:
+    """Methods by name."""
+    sizes = len(log.user_ids), len(log.item_ids), seed
+    return {name: BASELINES[name](*sizes) if name in BASELINES else peers.Peer(name, *sizes) for name in names}
 
 
 def main() -> None:
@@ -238,16 +197,22 @@ def main() -> None:
     repeats = replay.has_repeats(interactions) if given.repeats is None else given.repeats
     log = Log.of(interactions, repeats)
     tell(f"{data.name}: {int(log.tested.sum()):,} of {len(log.users):,} events are tested")
-    methods = {name: BASELINES[name](len(log.user_ids), len(log.item_ids), given.seed) for name in given.methods}
-    outcomes = examine(log, methods)
+    trigger = {"policy": given.policy} if given.policy else {}
+    settings = settings_.load(trigger=trigger, scoring={"repeats": repeats}, seed=given.seed)
+    encoder = TextEncoder.load(settings.model)
+    catalogue = Catalogue.of(data.items, log.item_ids, encoder)
+    outcomes = examine(log, made(given.methods, log, given.seed), catalogue)
     if not given.no_meander:
-        trigger = {"policy": given.policy} if given.policy else {}
-        settings = settings_.load(trigger=trigger, scoring={"repeats": repeats}, seed=given.seed)
-        outcomes = {MEANDER: meander(data, log, interactions, settings)} | outcomes
-    analysis = Analysis(log, given.seed)
-    result: dict[str, Any] = {
-        "dataset": data.name,
-        "repeats": repeats,
+        outcomes = {MEANDER: meander(data, log, interactions, settings, catalogue, encoder)} | outcomes
+    print(json.dumps(result(data.name, log, outcomes, given.seed), indent=2))
+
+
+def result(name: str, log: Log, outcomes: dict[str, Outcome], seed: int = 0) -> dict[str, Any]:
+    """All that is printed."""
+    analysis = Analysis(log, seed)
+    out: dict[str, Any] = {
+        "dataset": name,
+        "repeats": log.repeats,
         "events": len(log.users),
         "tested": int(log.tested.sum()),
         "users": len(log.user_ids),
@@ -255,11 +220,12 @@ def main() -> None:
         "tested_users": int(analysis.users.max()) + 1,
         "tested_new_users": int(analysis.new_user.sum()),
         "tested_new_items": int(analysis.new_item.sum()),
-        "methods": {name: analysis.figures(outcome) for name, outcome in outcomes.items()},
+        "tested_long_tail": int(analysis.long_tail.sum()),
+        "methods": {method: analysis.figures(outcome) for method, outcome in outcomes.items()},
     }
-    if MEANDER in outcomes:
-        result["meander_minus"] = {name: analysis.difference(outcomes[MEANDER], outcomes[name]) for name in methods}
-    print(json.dumps(result, indent=2))
+    if one := outcomes.get(MEANDER):
+        out["meander_minus"] = {k: analysis.difference(one, other) for k, other in outcomes.items() if k != MEANDER}
+    return out
 
 
 if __name__ == "__main__":

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.analysis import Analysis
 from benchmarks.baselines import BASELINES, DAY_S, DecayedPopularity, ItemKNN, Popularity, SessionKNN
 from benchmarks.fitted import EASE, OnlineBPR
+from benchmarks.lists import Catalogue
 from benchmarks.protocol import Log, Outcome, examine, ranks_of
-from benchmarks.quality import Analysis, check, meander
+from benchmarks.quality import check, meander
 from producers.datasets import Dataset
 from producers.synthetic import Plan, World
-from stream.events import Interaction
+from stream.events import Interaction, Item
 from stream.ranking import rank_of
 from stream.settings import load
 from stream.text import TextEncoder
@@ -193,6 +195,29 @@ def test_figures_and_paired_intervals() -> None:
     assert analysis.difference(best, worst)["ndcg_10_ci95"] == [1.0, 1.0]
 
 
+def test_the_long_tail_is_what_a_fifth_of_the_items_goes_before() -> None:
+    rows: list[Row] = [
+        (f"u{n}{item}", item, 0.0, f"{n}{item}")
+        for item, times in zip("abcde", (5, 4, 3, 2, 1), strict=True)
+        for n in range(times)
+    ]
+    log = log_of([*rows, *(("z", item, 1.0, "z") for item in "abef")])
+    assert log.long_tail()[-4:].tolist() == [False, True, True, True]  # one of five goes before b; f is new
+
+
+def test_the_catalogue_beside_the_headline() -> None:
+    rows: list[Row] = [("x", "a", 0.0, "1"), ("y", "b", 1.0, "2"), ("z", "a", 2.0, "3")]
+    log = log_of(rows)
+    items = [Item(item_id="b", title="Mug", at=0), Item(item_id="a", available=False), Item(item_id="c")]
+    catalogue = Catalogue.of(items, log.item_ids, TextEncoder.tiny())
+    assert [*catalogue.places] == ["a", "b", "c"]
+    assert catalogue.since_s.tolist() == [np.inf, 0.0, 0.0]
+    assert catalogue.vectors.any(axis=1).tolist() == [False, True, False]
+    outcome = examine(log, {"popularity": Popularity(3, 2)}, catalogue)["popularity"]
+    assert outcome.ranks == [None, None, 0]
+    assert outcome.more["catalogue_hit_rate_10"] == round(2 / 3, 5)  # b stood in the catalogue before anyone had it
+
+
 def test_other_events_are_refused() -> None:
     log = log_of(BOUGHT)
     tested = log.events()
@@ -211,8 +236,11 @@ def test_meander_is_tested_on_the_same_events(repeats: bool) -> None:
     data = Dataset("made", list(world.items), list(world.interactions()))
     log = Log.of(data.interactions, repeats)
     settings = load(trigger={"policy": "never"}, scoring={"repeats": repeats})
-    outcome = meander(data, log, data.interactions, settings, TextEncoder.tiny())
+    encoder = TextEncoder.tiny()
+    outcome = meander(data, log, data.interactions, settings, Catalogue.of(data.items, log.item_ids, encoder), encoder)
     assert len(outcome.ranks) == int(log.tested.sum())
     popularity = examine(log, made(log, "popularity"))["popularity"]
     assert [rank is None for rank in outcome.ranks] == [rank is None for rank in popularity.ranks]  # candidates, too
     assert outcome.shown.sum() > 0
+    assert 0 < outcome.more["novelty_10"] < 20
+    assert 0 < outcome.more["diversity_10"] < 1

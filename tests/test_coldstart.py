@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.analysis import Analysis
 from benchmarks.coldstart import AS_IT_IS, TAKEN, after_text, arms, compared, interval
 from benchmarks.protocol import Log
-from benchmarks.quality import Analysis
 from producers.datasets import Dataset
 from producers.synthetic import Plan, World
 from stream.events import Interaction, Item
