@@ -14,7 +14,8 @@ import numpy as np
 from benchmarks.tails import Doubles, Floats, Ints
 from stream import events
 from stream.events import Item, Recommendation
-from stream.text import TextEncoder, item_text
+from stream.item_text import item_text
+from stream.text import TextEncoder
 
 
 @dataclass(frozen=True, slots=True)

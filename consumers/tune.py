@@ -31,8 +31,9 @@ from consumers.knobs import changed, current, space
 from consumers.trials import Remembering, Slices
 from stream.errors import StateError
 from stream.events import Interaction, Item
+from stream.item_text import item_text
 from stream.settings import Settings, masked
-from stream.text import TextEncoder, item_text
+from stream.text import TextEncoder
 
 STARTUP = 8  # trials drawn at random before TPE knows enough
 FIRST_REPORT = 5  # of a trial after which it may end early

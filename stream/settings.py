@@ -150,7 +150,7 @@ class Training(Section):
     text_adapter: bool = Field(
         False, description="refreshes adapt the text encoder by LoRA; needs the extra `adapter`, see ARCHITECTURE.md"
     )
-    adapter_steps: int = Field(150, ge=1, description="optimiser steps of an adapter in a refresh, 48 item texts each")
+    adapter_steps: int = Field(100, ge=1, description="optimiser steps of an adapter in a refresh, 48 item texts each")
     adapter_rank: int = Field(8, ge=1, le=64, description="rank of LoRA")
     adapter_learning_rate: float = Field(5e-4, gt=0, description="of an adapter, at its highest")
     threads: int = Field(1, ge=1, description="torch threads of a training")

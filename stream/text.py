@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 from stream.errors import SettingsError
-from stream.item_text import item_text as item_text
 from stream.settings import Model
 
 Floats = NDArray[np.float32]
