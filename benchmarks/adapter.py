@@ -2,8 +2,8 @@
 
     python benchmarks/adapter.py --dataset online-retail --limit 100000 --encoders minilm DIR > adapter.json
 
-Hit rates on arrival, all of them and on two slices: events whose item is not among the most popular fifth of what the
-warm-up knew (the long tail, new items included), and items first seen in the last seven days. Differences are the
+Hit rates on arrival, all of them and on two slices: events of the long tail, and of items first seen in the last seven
+days, both as `benchmarks.analysis` has them. Differences are the
 adapted encoder's minus the frozen one's, with intervals of a paired bootstrap over users.
 """
 
@@ -20,23 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.protocol import Log, Mask, Outcome, tell
-from benchmarks.quality import Analysis, mean, measured
+from benchmarks.analysis import Analysis, mean, measured
+from benchmarks.analysis import Analysis, mean, measured
 from consumers import replay
 from producers import datasets
 from producers.datasets import Dataset
 from stream import settings as settings_
 from stream.text import TextEncoder
-
-HEAD = 0.2  # share of the warm-up's items that are no long tail
-
-
-def tail_of(log: Log) -> Mask:
-    """Tested events whose item is not among the most popular of the warm-up."""
-    first = int(np.argmax(log.tested))
-    counts = np.bincount(log.items[:first][log.counted[:first]], minlength=len(log.item_ids))
-    head = np.argsort(-counts, kind="stable")[: int(HEAD * np.count_nonzero(counts))]
-    return ~np.isin(log.items[log.tested], head)
 
 
 def played(data: Dataset, log: Log, given: argparse.Namespace, encoder: str, adapts: bool) -> Outcome:
@@ -98,7 +88,7 @@ def main() -> None:
     log = Log.of(interactions, repeats)
     analysis = Analysis(log, given.seed)
     every = np.ones(int(log.tested.sum()), bool)
-    slices = {"all": every, "long_tail": tail_of(log), "new_items": analysis.new_item}
+    slices = {"all": every, "long_tail": analysis.long_tail, "new_items": analysis.new_item}
     out: dict[str, Any] = {"dataset": data.name, "repeats": repeats, "events": len(log.users), "seed": given.seed}
     out["tested"] = {name: int(of.sum()) for name, of in slices.items()}
     for encoder in given.encoders:
