@@ -3,8 +3,8 @@
     python benchmarks/adapter.py --dataset online-retail --limit 100000 --encoders minilm DIR > adapter.json
 
 Hit rates on arrival, all of them and on two slices: events of the long tail, and of items first seen in the last seven
-days, both as `benchmarks.analysis` has them. Differences are the
-adapted encoder's minus the frozen one's, with intervals of a paired bootstrap over users.
+days, both as `benchmarks.analysis` has them. Differences are the adapted encoder's minus the frozen one's, with
+intervals of a paired bootstrap over users.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.analysis import Analysis, mean, measured
-from benchmarks.analysis import Analysis, mean, measured
+from benchmarks.protocol import Log, Mask, Outcome, tell
 from consumers import replay
 from producers import datasets
 from producers.datasets import Dataset
