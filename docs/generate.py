@@ -129,7 +129,17 @@ def _outside() -> Iterator[str]:
 
 def schema(kind: type[Struct]) -> dict[str, Any]:
     """The JSON Schema (2020-12) of an outside type."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
+    if kind is Interaction:
+        given = {
+            "item_id": {"type": "string"},
+            "text": {"type": "string", "pattern": r"\S"},
+            "user": {"minProperties": 1},
+        }
+        made["$defs"]["Interaction"]["anyOf"] = [
+            {"required": [name], "properties": {name: rule}} for name, rule in given.items()
+        ]
+    return made
 
 
 def _inside() -> Iterator[str]:

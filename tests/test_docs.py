@@ -68,6 +68,8 @@ def test_an_example_obeys_its_schema_and_is_read_back(kind: type[msgspec.Struct]
     ("kind", "wrong"),
     [
         (events.Interaction, {"event_id": "e", "user_id": "ann", "at": 0}),
+        (events.Interaction, {"event_id": "e", "user_id": "ann", "at": 0, "item_id": None, "text": " ", "user": {}}),
+        (events.Interaction, {"event_id": "e", "user_id": "ann", "at": 0, "item_id": "mug", "user": {"": "x"}}),
         (events.Interaction, {"event_id": "", "user_id": "ann", "item_id": "mug", "at": 0}),
         (events.Item, {"item_id": "mug", "embedding": ["x"]}),
         (events.Erasure, {"user_id": "ann", "at": 0, "schema_version": 0}),

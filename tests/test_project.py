@@ -73,9 +73,10 @@ def test_the_readme_settings_are_settings() -> None:
 
 def test_the_readme_records_are_records() -> None:
     lines, recommendation = blocks("json")
-    item, interaction = lines.splitlines()
+    item, interaction, search = lines.splitlines()
     assert events.decode(events.Item, item.encode()).item_id == "85123A"
     assert events.decode(events.Interaction, interaction.encode()).block == "581475"
+    assert events.decode(events.Interaction, search.encode()).user == {"country": "France"}
     assert events.decode(events.Recommendation, recommendation.encode()).items[0].because == ["85123A"]
     for erasure in re.findall(r"`erasures` \(`(.*?)`\)", README):
         assert events.decode(events.Erasure, json.dumps(json.loads(erasure)).encode()).user_id == "13069"
