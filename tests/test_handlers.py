@@ -16,7 +16,7 @@ import pytest
 from stream import events, messages, metrics, topics
 from stream.bus import MemoryBus
 from stream.errors import BadRecord
-from stream.messages import Fresh, ItemVector, UserState
+from stream.messages import AdaptedVector, Fresh, ItemVector, UserState
 from stream.records import Handler, Output, Record
 from stream.settings import Settings, load
 from stream.store import ModelStore
@@ -110,6 +110,7 @@ STREAMS: dict[str, list[tuple[bytes, bytes | None]]] = {
     topics.ITEM_VECTORS: [
         (b"i%d" % i, messages.encode(ItemVector(f"i{i}", vector(i), "", f"mug {i}", [], True, 0.0))) for i in range(4)
     ],
+    topics.ADAPTED_VECTORS: [(b"i1\x00a1", messages.encode(AdaptedVector("i1", "a1", vector(2))))],
     topics.INTERACTIONS: [(b"u%d" % (i % 2), click(i, f"u{i % 2}", f"i{i % 4}")) for i in range(8)],
     topics.USER_STATES: [(b"u0", state(i, "u0", f"i{i % 4}")) for i in range(8)],
     topics.TEXT_VECTORS: [(b"u0", messages.encode(messages.TextVector("t1", "u0", 60.0, vector(1))))],
