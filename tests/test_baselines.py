@@ -74,6 +74,7 @@ def random_rows(seed: int, n_blocks: int = 60) -> list[Row]:
     [
         ("popularity", [1, 1, 0]),  # e was bought three times, c and d once
         ("popularity-3d", [2, 1, 0]),  # c 2^(-4/3) = .40, d 2^(-1/3) = .79, e 3 * 2^(-5/3) = .94
+        ("own-past", [1, 1, 0]),  # without repeats nothing that is owned is a candidate: popularity
         ("item-knn", [0, 0, 2]),  # c stood with a, d with b, e with neither
         ("item-knn-recency", [1, 0, 2]),  # b is newer than a
         ("user-knn", [1, 0, 2]),  # bob .95 / sqrt(2), dan 1 / sqrt(2)
