@@ -14,12 +14,23 @@ from numpy.typing import NDArray
 from consumers.training_worker import Outcome, Plan, in_process
 from consumers.tuner import TunerHandler
 from stream import metrics
+from stream.adapted import Adapted
 from stream.bus import MemoryBus
 from stream.errors import StoreError, TrainingError
 from stream.gate import PairedBlocks
 from stream.history import LoggedEvent
 from stream.lm import NextItemLM
-from stream.messages import ItemVector, ModelVersion, Ruling, TrainingJob, UserState, as_bytes, decode, encode
+from stream.messages import (
+    AdaptedVector,
+    ItemVector,
+    ModelVersion,
+    Ruling,
+    TrainingJob,
+    UserState,
+    as_bytes,
+    decode,
+    encode,
+)
 from stream.records import Output, Record
 from stream.settings import Settings, load
 from stream.space import Space
@@ -287,3 +298,27 @@ def test_trainings_are_the_same_every_time(tmp_path: Path) -> None:
         found.append(world.tuned(parent="v1", gain=0.1))
     assert found[0].path == found[1].path  # named by its checksum
     assert found[0].space == found[1].space
+
+
+def adapting(plan: Plan, progress: Progress) -> Outcome:
+    """A training whose version has an adapter and ships vectors of the items there were."""
+    outcome = in_process(plan, progress)
+    shipped = Adapted("a1", tuple(ITEMS), np.ones((12, 5), np.float32), np.zeros((12, 8), np.uint8))
+    NextItemLM.load(plan.made).with_adapted(shipped).save(plan.made)
+    return msgspec.structs.replace(outcome, adapter="a1")
+
+
+def test_a_version_with_an_adapter_is_judged_with_all_vectors_under_it(tmp_path: Path) -> None:
+    world = World(tmp_path / "models", adapting)
+    walks(world.bus, 0, 20)
+    assert world.tuned("warm-up").adapter == "a1"
+    made = [AdaptedVector("new", name, as_bytes(np.full(5, n))) for n, name in enumerate(("other", "a1"), 2)]
+    world.bus.send([Output("adapted-vectors", message.key, encode(message), 0) for message in made])
+    walks(world.bus, 20, 30)
+    assert world.tuned(parent="v1", gain=-0.1).adapter == ""  # refused, and not kept
+    _, _, candidate, live = world.asked[-1]
+    nothing = np.zeros((1, 5), np.float32)
+    assert live is not None
+    for model, expected in ((candidate, 0.0), (live, 3.0)):
+        assert model.adapted is not None
+        assert model.adapted.placed(["new"], nothing).tolist() == [[expected] * 5]
