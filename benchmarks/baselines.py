@@ -84,8 +84,8 @@ class DecayedPopularity:
 class OwnPast:
     """What a user took before, most often first; of equals, and after those, what all take.
 
-    Hard to beat where people come back to the same things (GP-TopFreq of Li et al., "A Next Basket Recommendation Reality
-    Check", 2021).
+    Hard to beat where people come back to the same things (GP-TopFreq of Li et al. 2021, "A Next Basket Recommendation
+    Reality Check").
 
     >>> own = OwnPast(2, 3)
     >>> own.learn(0, 0.0, np.array([1, 2, 2])); own.learn(1, 0.0, np.array([0]))
