@@ -26,7 +26,7 @@ from stream.speakers import followed, strongest
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-LOOKED_AT = 200  # newest things of a person that the linear model is asked about for an explanation
+LOOKED_AT = 100  # newest things of a person that the linear model is asked about for an explanation
 
 
 @dataclass(frozen=True, slots=True)
