@@ -157,6 +157,8 @@ def _adapted(plan: Plan, wording: Wording, parent: NextItemLM | None, progress: 
     from stream.text import TextEncoder
 
     encoder = TextEncoder.load(plan.model)
+    if encoder.dim != plan.text.shape[1]:
+        return None  # the items' vectors are not this encoder's
     text_of = dict(zip(wording.item_ids, wording.texts, strict=True))
     before, vectors = None, plan.text
     if parent and parent.adapted and plan.parent:

@@ -139,3 +139,5 @@ def test_a_plan_with_words_adapts_the_text_encoder(tmp_path: Path) -> None:
     assert again == one
     other, _ = adapted("other", path)
     assert other not in {one, ""}
+    TextEncoder.tiny(dim=6).save(tmp_path / "encoder")  # not the one that made the items' vectors
+    assert adapted("wider", None)[0] == ""
