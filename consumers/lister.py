@@ -57,7 +57,7 @@ class Lister:
         logits = live.logits(tail, tail_s) if live and tail else None
         taken = [] if config.repeats else [*person.owned, *more]
         candidates = self.items.available(part.clock_s, taken)
-        owned = person.owned.keys() | more
+        owned = [*dict.fromkeys(reversed([*person.owned, *more]))][::-1]  # the newest last
         linear = live.linear(owned) if live else None
         counts = self.ranker.counts()
         z = standardise(self.ranker.features(view, part.clock_s, logits, linear, counts), candidates)
@@ -66,7 +66,7 @@ class Lister:
         best, varied = self.choose(weights @ z, candidates)
         person.served = best
         memory = Memory(self.items.catalogue.ids, self.items.titles, view.bought_s, part.clock_s)
-        speakers = self._speakers(best, tail, list(view.bought_s), counts)
+        speakers = self._speakers(best, tail, owned, counts)
         told = (Explanation(memory, item, item in varied) for item in best)
         return Recommendation(
             user_id=state.user_id,

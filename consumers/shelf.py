@@ -56,8 +56,8 @@ class Slot:
         self.placed = Placed(self.model.linear) if self.model.linear else None
 
     def linear(self, owned: Iterable[int]) -> Doubles | None:
-        """Scores (N,) of the linear model for a person who has these items (ordinals)."""
-        return self.placed.scores(owned) if self.placed else None
+        """Scores (3, N) of the linear models for a person who has these items (ordinals), the newest last."""
+        return self.placed.scores(list(owned)) if self.placed else None
 
     def logits(self, tail: Sequence[int], tail_s: Sequence[float]) -> Floats:
         """Logits (N,) of every item after a history (ordinals, oldest first)."""

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from stream.adapted import Adapted
+from stream.baskets import Baskets
 from stream.errors import MeanderError, TrainingError
 from stream.history import Histories
 from stream.item_text import Wording
-from stream.linear import LinearModel, Owned
+from stream.linear import LinearModel
 from stream.lm import NextItemLM
 from stream.settings import Model, Training
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from stream.training import Progress
 
 TOLD_EVERY_S = 0.2
+BASKETS = ("starts", "items", "blocks", "times_s")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +49,7 @@ class Plan:
     histories: Histories
     item_ids: list[str]  # n
     text: NDArray[np.float32]  # (n, base dim)
-    owned: Owned  # what people have, as rows of the items
+    baskets: Baskets  # what people took over a longer past, as rows of the items
     model: Model
     training: Training
     seed: int
@@ -63,7 +65,7 @@ class Plan:
         """Write the plan into its directory, for the worker."""
         h = self.histories
         arrays = {"starts": h.starts, "items": h.items, "times_s": h.times_s, "fresh": h.fresh, "text": self.text,
-                  "owned_starts": self.owned.starts, "owned_items": self.owned.items}  # fmt: skip
+                  **{f"baskets.{name}": getattr(self.baskets, name) for name in BASKETS}}  # fmt: skip
         if self.wording:
             arrays |= {"extra": self.wording.extra, "prints": self.wording.prints}
         save_file(arrays, self.directory / "plan.safetensors")
@@ -84,7 +86,7 @@ class Plan:
             histories=Histories(arrays["starts"], arrays["items"], arrays["times_s"], arrays["fresh"]),
             item_ids=facts["item_ids"],
             text=arrays["text"],
-            owned=Owned(arrays["owned_starts"], arrays["owned_items"]),
+            baskets=Baskets(*(arrays[f"baskets.{name}"] for name in BASKETS)),
             model=Model(**facts["model"]),
             training=Training(**facts["training"]),
             seed=facts["seed"],
@@ -140,9 +142,9 @@ def in_process(plan: Plan, progress: Progress) -> Outcome:
             seed=plan.seed, parent=parent, progress=said,
         )  # fmt: skip
         lm = done.lm.with_adapted(adapted)
-        if plan.training.linear_items and len(plan.owned.items):
+        if plan.training.linear_items and len(plan.baskets.items):
             training = plan.training
-            linear = LinearModel.fit(plan.owned, plan.item_ids, training.linear_ridge, training.linear_items)
+            linear = LinearModel.fit(plan.baskets, plan.item_ids, training.linear_ridge, training.linear_items)
             lm = lm.with_linear(linear)
     finally:
         torch.set_num_threads(threads)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from consumers.training_worker import Outcome, Plan, Train
 from stream import versions
 from stream.adapted import check_available
+from stream.baskets import Baskets
 from stream.bus import Bus
 from stream.errors import StoreError, TrainingError
 from stream.gate import PairedBlocks, Verdict, judge
 from stream.gathering import Gathered, gather, newer_vectors, worded
 from stream.history import Histories, LoggedEvent
-from stream.linear import Owned
 from stream.lm import NextItemLM
 from stream.messages import ModelVersion, Ruling, TrainingJob, decode, decode_version, encode
 from stream.policy import TRIGGERS
@@ -225,7 +225,7 @@ class TunerHandler:
             histories=Histories.of(learned, item_ids, fresh_from_s=fresh_from_s),
             item_ids=item_ids,
             text=data.vectors(item_ids),
-            owned=Owned.of(data.firsts, item_ids, hold_out_from_s),
+            baskets=Baskets.of(data.past, item_ids, hold_out_from_s),
             model=self._settings.model,
             training=self._settings.training,
             seed=job.seed,

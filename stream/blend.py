@@ -35,7 +35,7 @@ FEATURES = (
     "bought by like people",
     "popular among people alike",
     "bought by like people, recent",
-    "bought after",
+    "bought afterwards",
 )
 POPULARITY, MODEL, SLOW, FAST, ALIKE = 0, 6, 7, 8, 12
 LINEAR = [11, 13, 14]  # in the order of stream.linear.Placed.scores
@@ -59,7 +59,7 @@ def standardise(features: Doubles, candidates: Mask) -> Doubles:
 
 
 def with_version(z: Doubles, logits: NDArray[np.float32] | None, linear: Doubles | None, candidates: Mask) -> Doubles:
-    """A copy of z-scored features (F, N) with those of another version's models, raw (N,) and (3, N), in place of its own.
+    """A copy of z-scored features (F, N) with what another version's models say, raw (N,) and (3, N), in it.
 
     None stands for a model that has nothing to say.
     """

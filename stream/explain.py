@@ -28,6 +28,8 @@ WORDS = {  # feature → what it is about, and words; {it}: an item of the histo
     "time since bought": (AGAIN, "you chose it before, last on {day}"),
     "bought by like people": (LIKE, "often chosen by people who have {it}"),
     "popular among people alike": (POPULAR, "popular with people like you"),
+    "bought by like people, recent": (LIKE, "often chosen by people who have {it}"),
+    "bought afterwards": (LIKE, "often chosen later by people who have {it}"),
 }
 VARIETY = "adds variety to the list"
 NOTHING = "nothing in particular stands out: the best guess so far"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream import topics
+from stream.baskets import Took
 from stream.bus import Bus
 from stream.errors import BadRecord, StateError
 from stream.events import Interaction, Item
@@ -30,7 +31,7 @@ class Gathered:
 
     log: list[LoggedEvent]  # in order of time
     items: dict[str, ItemVector]  # the catalogue, by item id
-    firsts: dict[tuple[str, str], float]  # (person, item) → event time of their first, over a longer past
+    past: list[Took]  # over a longer past, in no order; without repeats the first of each person and item alone
     people: int  # with a live state
     window: int  # interactions read from the window that count
 
@@ -59,19 +60,28 @@ def gather(bus: Bus, settings: Settings, job: TrainingJob) -> Gathered:
         StateError: a state or a vector on the topics cannot be read.
     """
     states = {s.user_id: s for s in _states(bus)}
-    window, firsts = [], dict[tuple[str, str], float]()
+    window, past = [], list[Took]()
+    seen: set[tuple[str, str]] = set()
+    names: dict[str, str] = {}  # so that equal strings are kept once
+
+    def take(event: LoggedEvent, *, again: bool) -> None:
+        pair = names.setdefault(event.user_id, event.user_id), names.setdefault(event.item_id, event.item_id)
+        if again or pair not in seen:
+            past.append(Took(*pair, event.at_s, names.setdefault(event.block, event.block)))
+            seen.add(pair)
+
     for event, is_in_window in _interactions(bus, settings, job):
         if event.user_id in states and event.at_s >= states[event.user_id].since_s:
-            firsts.setdefault((event.user_id, event.item_id), event.at_s)
+            take(event, again=settings.scoring.repeats)
             if is_in_window:
                 window.append(event)
     tails = [event for state in states.values() for event in _tail(state, job.at_s)]
     for event in tails:
-        firsts.setdefault((event.user_id, event.item_id), event.at_s)
+        take(event, again=False)
     log = [
         _marked(event, states[event.user_id]) for event in merged([*window, *tails], repeats=settings.scoring.repeats)
     ]
-    return Gathered(log, _items(bus), firsts, len(states), len(window))
+    return Gathered(log, _items(bus), past, len(states), len(window))
 
 
 def worded(bus: Bus, settings: Settings, base_dim: int) -> Wording:

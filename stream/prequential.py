@@ -72,7 +72,7 @@ class _Arm:
         return out
 
     def linear(self, person: Past) -> NDArray[np.float64] | None:
-        return self.placed.scores(person.owned) if self.placed else None
+        return self.placed.scores(list(person.owned)) if self.placed else None
 
 
 def paired_losses(

@@ -45,7 +45,7 @@ class Past:
     >>> past = Past()
     >>> past.take([7, 8, 7], 60.0, most=2)
     >>> past.tail, past.owned, past.bought_s[7]
-    ([8, 7], {7: 2, 8: 1}, 60.0)
+    ([8, 7], {8: 1, 7: 2}, 60.0)
     """
 
     tail: list[int] = field(default_factory=list)  # ordinals learned, oldest first

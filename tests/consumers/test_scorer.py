@@ -9,7 +9,7 @@ from consumers.scorer import ScorerHandler
 from consumers.shelf import NextItem
 from stream import events, messages, topics
 from stream.errors import BadRecord
-from stream.linear import LinearModel
+from stream.linear import LinearModel, Table
 from stream.messages import Fresh, ItemVector, ModelHealth, ModelVersion, UserState
 from stream.records import Output, Record
 from stream.settings import Settings, load
@@ -357,7 +357,11 @@ def test_a_damaged_record_is_refused_by_name() -> None:
 class WithLinear(Model):
     """One whose linear part says that who has i1 wants i7."""
 
-    linear = LinearModel(("i1", "i7"), np.array([[1], [0]], np.int32), np.array([[9.0], [0.0]], np.float32))
+    linear = LinearModel(
+        ("i1", "i7"),
+        Table(np.array([[1], [0]], np.int32), np.array([[9.0], [0.0]], np.float32)),
+        Table(np.array([[1], [0]], np.int32), np.zeros((2, 1), np.float32)),
+    )
 
 
 def test_the_linear_model_of_a_version_speaks_for_what_like_people_have() -> None:

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from consumers.training_worker import Plan, in_process, in_subprocess
+from stream.baskets import Baskets
 from stream.errors import TrainingError
 from stream.history import Histories
 from stream.item_text import Wording
-from stream.linear import Owned
 from stream.lm import NextItemLM
 from stream.settings import Model, Training
 from stream.text import TextEncoder
@@ -36,9 +36,10 @@ def plan(directory: Path, parent: Path | None = None, people: int = 20, **change
     directory.mkdir(exist_ok=True)
     training = Training(warm_up_epochs=2, epochs=1, batch_size=8).model_copy(update=change)
     text = np.eye(5, 4, dtype=np.float32)
-    owned = Owned(np.arange(people + 1, dtype=np.int64) * 5, np.tile(np.arange(5, dtype=np.int64), people))
+    n = people * 5
+    baskets = Baskets(np.arange(0, n + 1, 5), np.tile(np.arange(5), people), np.arange(n), np.arange(n, dtype=float))
     ids = [f"i{n}" for n in range(5)]
-    return Plan(directory, histories, ids, text, owned, MODEL, training, seed=3, parent=parent)
+    return Plan(directory, histories, ids, text, baskets, MODEL, training, seed=3, parent=parent)
 
 
 def test_a_plan_comes_back(tmp_path: Path) -> None:
@@ -47,8 +48,8 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
     again = Plan.load(tmp_path)
     for name in ("starts", "items", "times_s", "fresh"):
         np.testing.assert_array_equal(getattr(again.histories, name), getattr(made.histories, name))
-    for name in ("starts", "items"):
-        np.testing.assert_array_equal(getattr(again.owned, name), getattr(made.owned, name))
+    for name in ("starts", "items", "blocks", "times_s"):
+        np.testing.assert_array_equal(getattr(again.baskets, name), getattr(made.baskets, name))
     np.testing.assert_array_equal(again.text, made.text)
     for name in ("item_ids", "model", "training", "seed", "parent", "made"):
         assert getattr(again, name) == getattr(made, name)
@@ -68,7 +69,9 @@ def test_both_ways_make_the_same_model(tmp_path: Path) -> None:
     assert linear is not None
     assert same is not None
     assert linear.item_ids == ("i0", "i1", "i2", "i3", "i4")
-    assert linear.weights.tobytes() == same.weights.tobytes()
+    assert linear.alike.weights.tobytes() == same.alike.weights.tobytes()
+    assert linear.after.weights.tobytes() == same.after.weights.tobytes()
+    assert linear.after.weights.any()
 
 
 def test_without_items_there_is_no_linear_model(tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ def test_what_people_have_is_taken_from_a_longer_past_than_the_window() -> None:
     settings = Settings().model_copy(update={"training": short})
     data = gather(bus, settings, job(5))
     assert [e.item_id for e in data.log] == ["lid", "tin"]
-    assert data.firsts == {("ann", "cup"): 1.0, ("ann", "mug"): 2.0, ("ann", "tin"): 3.0, ("ann", "lid"): 1.0}
+    took = {(took.user_id, took.item_id): took.at_s for took in data.past}
+    assert took == {("ann", "cup"): 1.0, ("ann", "mug"): 2.0, ("ann", "tin"): 3.0, ("ann", "lid"): 1.0}
 
 
 def test_events_about_no_item_are_passed_over() -> None:

@@ -8,21 +8,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stream import linear
+from stream.baskets import Baskets
 from stream.errors import StoreError
-from stream.linear import LinearModel, Owned, Placed
+from stream.linear import AFTER, AFTER_RIDGE, RECENT, LinearModel, Placed, Table
 
 IDS = ["mug", "cup", "saucer", "hat", "never"]
 
 
-def owned(*people: list[int]) -> Owned:
-    starts = np.concatenate([[0], np.cumsum([len(items) for items in people])])
-    return Owned(starts.astype(np.int64), np.array([i for items in people for i in items], np.int64))
+def baskets(*people: list[list[int]]) -> Baskets:
+    """Of people with blocks of items, one second apart."""
+    starts = np.cumsum([0, *(sum(map(len, blocks)) for blocks in people)])
+    flat = [block for blocks in people for block in blocks]
+    numbers = np.repeat(np.arange(len(flat)), [len(block) for block in flat])
+    times_s = [float(t) for blocks in people for t, block in enumerate(blocks) for _ in block]
+    return Baskets(starts, np.array([i for block in flat for i in block], np.int64), numbers, np.array(times_s))
 
 
-def dense(model: LinearModel) -> np.ndarray:
+def owned(*people: list[int]) -> Baskets:
+    return baskets(*([items] for items in people))
+
+
+def dense(table: Table) -> np.ndarray:
     """(m, m)."""
-    out = np.zeros((len(model.item_ids),) * 2)
-    np.put_along_axis(out, model.columns.astype(np.int64), model.weights, axis=1)
+    out = np.zeros((len(table.columns),) * 2)
+    np.put_along_axis(out, table.columns.astype(np.int64), table.weights, axis=1)
     return out
 
 
@@ -33,7 +43,7 @@ def test_it_is_the_ridge_regression_of_each_item_on_all_others() -> None:
     has = np.zeros((5, 4))
     for row, items in zip(has, people, strict=True):
         row[items] = 1.0
-    weights = dense(model)
+    weights = dense(model.alike)
     assert np.diagonal(weights).tolist() == [0.0] * 4
     for j in range(4):  # the same numbers from the textbook, item by item
         others = [i for i in range(4) if i != j]
@@ -47,25 +57,54 @@ def test_only_the_most_frequent_items_are_in_it() -> None:
     assert model.item_ids == ("cup", "saucer")
 
 
-def test_what_came_late_or_is_unknown_is_left_out() -> None:
-    firsts = {("ann", "mug"): 1.0, ("ann", "cup"): 9.0, ("bob", "gone"): 1.0, ("bob", "hat"): 2.0}
-    found = Owned.of(firsts, IDS, before_s=9.0)
-    assert (found.starts.tolist(), found.items.tolist()) == ([0, 1, 2], [0, 3])
+def test_what_is_taken_next_is_the_ridge_regression_on_what_was_had_before() -> None:
+    people = [[[0, 1], [2], [0, 0]], [[1], [0, 3]]]
+    model = LinearModel.fit(baskets(*people), IDS, ridge=0.5, most=10)
+    d = AFTER
+    had = np.array(
+        [[d, 1, 0, 0], [d**2, d, 1, 0], [0, 1, 0, 0]]
+    )  # 1 is newer than 0; then 2 is the newest; of the second
+    taken = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [1, 0, 0, 1]])
+    ridge = AFTER_RIDGE * 0.5
+    expected = np.linalg.solve(had.T @ had + ridge * np.eye(4), had.T @ taken)
+    np.testing.assert_allclose(dense(model.after), expected, atol=1e-5)
+    assert dense(model.after)[0, 0] > 0  # an item may speak for itself
+
+
+def test_only_the_newest_blocks_are_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "BLOCKS", 1)
+    weights = dense(LinearModel.fit(baskets([[0], [1], [2]]), IDS, ridge=1.0, most=10).after)
+    assert weights[1, 2] > weights[0, 2] > 0
+    assert not weights[:, 1].any()
+
+
+def test_who_came_once_says_nothing_of_what_comes_next() -> None:
+    assert not LinearModel.fit(owned([0, 1], [1]), IDS, ridge=1.0, most=10).after.weights.any()
 
 
 def test_scores_are_sums_of_what_a_persons_items_say() -> None:
     model = LinearModel.fit(owned([0, 1], [0, 1, 2], [1, 2], [3], [0, 3]), IDS, ridge=2.0, most=10)
-    weights, placed = dense(model), Placed(model)
+    weights, placed = dense(model.alike), Placed(model)
     placed.extend(["hat", "new"])
-    assert placed.scores([0, 1]).tolist() == [0.0, 0.0]  # a hat speaks for mugs, which are not there yet
+    assert placed.scores([0, 1])[0].tolist() == [0.0, 0.0]  # a hat speaks for mugs, which are not there yet
     placed.extend(["hat", "new", "mug", "cup"])
     expected = [weights[0, 3] + weights[3, 3], 0.0, weights[3, 0], weights[0, 1] + weights[3, 1]]
-    assert placed.scores([0, 2]) == pytest.approx(expected)
-    assert placed.scores([1]).tolist() == [0.0] * 4
+    assert placed.scores([0, 2])[0] == pytest.approx(expected)
+    assert not placed.scores([1]).any()
     # what each thing owned adds to a score; an item that the model does not know is neither
     assert placed.weights([0, 1, 2], [3, 1]).sum(axis=0) == pytest.approx([expected[3], 0.0])
     assert placed.weights([2], [3]).item() == pytest.approx(weights[0, 1])
     assert placed.weights([1], [3]).item() == 0.0
+
+
+def test_the_newest_things_say_most() -> None:
+    table = Table(np.array([[2], [2], [0]], np.int32), np.array([[1.0], [10.0], [0.0]], np.float32))
+    placed = Placed(LinearModel(("a", "b", "c"), table, table))
+    placed.extend(["a", "b", "new", "c"])
+    plain, late, after = placed.scores([0, 1, 2])[:, 3]  # "new" is unknown to the model, and the newest thing
+    assert plain == pytest.approx(11.0)
+    assert late == pytest.approx(10 * RECENT + RECENT**2, rel=1e-6)
+    assert after == pytest.approx(10 * AFTER + AFTER**2, rel=1e-6)
 
 
 def test_it_comes_back_from_its_files(tmp_path: Path) -> None:
@@ -75,8 +114,9 @@ def test_it_comes_back_from_its_files(tmp_path: Path) -> None:
     read = LinearModel.load(tmp_path)
     assert read is not None
     assert read.item_ids == model.item_ids
-    assert read.columns.tolist() == model.columns.tolist()
-    assert read.weights.tolist() == model.weights.tolist()
+    for one, other in ((read.alike, model.alike), (read.after, model.after)):
+        assert one.columns.tolist() == other.columns.tolist()
+        assert one.weights.tolist() == other.weights.tolist()
 
 
 @pytest.mark.parametrize(
