@@ -118,7 +118,10 @@ class Examiner:
         view = self.view(person, person.profile, person.tail, [], part.clock_s)
         live = self.items.filled(self.shelf.live)
         logits = live.logits(person.tail, person.tail_s) if live and person.tail else None
-        raw = self.ranker.features(view, part.clock_s, logits, live.linear(person.owned) if live else None, counts)
+        owned = list(person.owned)
+        linear = live.linear(owned) if live else None
+        peers = part.peers.scores(user_id, owned, part.clock_s, len(counts))
+        raw = self.ranker.features(view, part.clock_s, logits, linear, peers, counts)
         z, known = standardise(raw, headline), person.facts(part.clock_s)
         popular = np.expm1(raw[0])
         self._key, self._prepared = key, Prepared(

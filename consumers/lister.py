@@ -60,7 +60,8 @@ class Lister:
         owned = [*dict.fromkeys(reversed([*person.owned, *more]))][::-1]  # the newest last
         linear = live.linear(owned) if live else None
         counts = self.ranker.counts()
-        z = standardise(self.ranker.features(view, part.clock_s, logits, linear, counts), candidates)
+        peers = part.peers.scores(state.user_id, owned, part.clock_s, len(counts))
+        z = standardise(self.ranker.features(view, part.clock_s, logits, linear, peers, counts), candidates)
         known = facts(len(tail), len(owned), part.clock_s - tail_s[-1] if tail_s else 0.0)
         weights = part.blend.weights_for(known)
         best, varied = self.choose(weights @ z, candidates)

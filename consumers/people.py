@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stream.blend import FACTS, FEATURES, Blend
 from stream.errors import StateError
 from stream.messages import BlockLoss, as_bytes, as_vector
+from stream.peers import Peers
 from stream.ranker import Past
 from stream.ranking import Tally
 from stream.statistics import Catalogue, ItemStats
@@ -86,6 +87,7 @@ class Part:
     served: Tally = field(default_factory=Tally)
     popularity: Tally = field(default_factory=Tally)
     people: dict[str, Person] = field(default_factory=dict)
+    peers: Peers = field(default_factory=Peers)  # not saved: derived from the people
     new_items: int = 0
     # not saved: derived, or written at once
     dirty: set[str] = field(default_factory=set)

@@ -113,7 +113,9 @@ class ScorerHandler:
     def forget(self, user_id: str) -> Iterator[Output]:
         """Drop a person from every partition held; tombstones for their state and their list."""
         for number, part in self.parts.items():
-            if part.people.pop(user_id, None) is not None:
+            person = part.people.pop(user_id, None)
+            if person is not None:
+                part.peers.drop(user_id, person)
                 part.dirty.discard(user_id)
                 self._counts["erased"] += 1
                 self.examiner.epoch += 1
@@ -254,7 +256,9 @@ class ScorerHandler:
         part.changed |= part.stats.learn(*learned)
         part.log.append(learned)
         part.learned += len(opened.items)
+        new = [item for item in dict.fromkeys(opened.items) if item not in person.owned]
         person.take(opened.items, opened.at_s, self.settings.users.tail)
+        part.peers.put(user_id, person, new)
 
     # ------------------------------------------------------------------ outputs
 
@@ -344,6 +348,7 @@ class ScorerHandler:
                 continue
             user_id = (key or b"").decode().removeprefix("u/")
             person = part.people[user_id] = people.load_person(saved, self.catalogue)
+            part.peers.put(user_id, person, person.owned)
             if person.open:
                 heapq.heappush(part.deadlines, (person.open.at_s + self.config.group_timeout_s, user_id))
 

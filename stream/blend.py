@@ -36,8 +36,9 @@ FEATURES = (
     "popular among people alike",
     "bought by like people, recent",
     "bought afterwards",
+    "bought lately by like people",
 )
-POPULARITY, MODEL, SLOW, FAST, ALIKE = 0, 6, 7, 8, 12
+POPULARITY, MODEL, SLOW, FAST, ALIKE, PEERS = 0, 6, 7, 8, 12, 15
 LINEAR = [11, 13, 14]  # in the order of stream.linear.Placed.scores
 FACTS = ("always", "length of history", "items owned", "time since the last visit")  # see stream.ranker.facts
 HARD = 200  # candidates that teach

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from stream.speakers import MOST
 
 TOGETHER, NEXT, LIKE = "together", "next", "like"  # ways in which an item of a history can speak for another
-POPULAR, TASTE, AGAIN, MODEL = "popular", "taste", "again", "model"
+POPULAR, TASTE, AGAIN, MODEL, PEERS = "popular", "taste", "again", "model", "peers"
 WORDS = {  # feature → what it is about, and words; {it}: an item of the history; {day}: when this one was chosen last
     "recent popularity": (POPULAR, "popular these days"),
     "seasonal popularity": (POPULAR, "popular this season"),
@@ -29,6 +29,7 @@ WORDS = {  # feature → what it is about, and words; {it}: an item of the histo
     "bought by like people": (LIKE, "often chosen by people who have {it}"),
     "popular among people alike": (POPULAR, "popular with people like you"),
     "bought by like people, recent": (LIKE, "often chosen by people who have {it}"),
+    "bought lately by like people": (PEERS, "chosen lately by people with things like yours"),
     "bought afterwards": (LIKE, "often chosen later by people who have {it}"),
 }
 VARIETY = "adds variety to the list"

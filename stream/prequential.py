@@ -19,6 +19,7 @@ from stream.blend import Blend, standardise, with_version
 from stream.gate import PairedBlocks
 from stream.history import LoggedEvent
 from stream.linear import LinearModel, Placed
+from stream.peers import Peers
 from stream.ranker import Past, Ranker, View
 from stream.ranking import rank_of
 from stream.settings import Settings
@@ -136,6 +137,7 @@ class _Run:
     stats: ItemStats = field(init=False)
     ranker: Ranker = field(init=False)
     people: dict[str, Past] = field(default_factory=dict)
+    peers: Peers = field(default_factory=Peers)
     users: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     drifted: list[bool] = field(default_factory=list)
@@ -164,7 +166,8 @@ class _Run:
         if not items:
             return
         view = View(person.tail, person.owned if repeats else {}, person.bought_s)
-        z = standardise(self.ranker.features(view, block[0].at_s, None, counts=counts), headline)
+        peers = self.peers.scores(block[0].user_id, list(person.owned), block[0].at_s, len(counts))
+        z = standardise(self.ranker.features(view, block[0].at_s, None, peers=peers, counts=counts), headline)
         known = person.facts(block[0].at_s)
         for arm in (self.live,) if burn_in else (self.live, self.candidate):
             own = with_version(z, arm.logits(person), arm.linear(person), headline)
@@ -187,7 +190,9 @@ class _Run:
             return
         at_s = block[-1].at_s
         self.stats.learn(at_s, person.tail, items)
+        new = [item for item in dict.fromkeys(items) if item not in person.owned]
         person.take(items, at_s, self.settings.users.tail)
+        self.peers.put(block[0].user_id, person, new)
 
     def outcome(self) -> PairedBlocks:
         """What both arms lost and ranked, block by block."""

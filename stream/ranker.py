@@ -12,7 +12,7 @@ from math import log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.blend import ALIKE, FEATURES, LINEAR
+from stream.blend import ALIKE, FEATURES, LINEAR, PEERS
 from stream.groups import affinity
 from stream.statistics import FOLLOW, TAIL, Catalogue, ItemStats
 
@@ -109,6 +109,7 @@ class Ranker:
         now_s: float,
         model: Floats | None,
         linear: Doubles | None = None,
+        peers: Doubles | None = None,
         counts: Doubles | None = None,
     ) -> Doubles:
         """Raw features (F, N).
@@ -118,6 +119,7 @@ class Ranker:
             now_s: event time.
             model: the language model's logits (N,); None where there is none.
             linear: the linear item models' scores (3, N); None where there are none.
+            peers: what like people took lately (N,), see `stream.peers`; None where that is not known.
             counts: what `counts()` gives, if it is known already.
         """
         n = len(self.catalogue)
@@ -137,6 +139,8 @@ class Ranker:
             out[ALIKE] = affinity([table.groups for table in self.tables], view.attributes, now_s, n)
         if linear is not None:
             out[LINEAR] = linear
+        if peers is not None:
+            out[PEERS] = peers
         if view.slow is not None and view.fast is not None and len(self.space):
             out[7] = self.space @ (view.fast if view.drifted else view.slow)
             out[8] = self.space @ view.fast
