@@ -111,7 +111,7 @@ def test_its_metadata(wheel: Path) -> None:
         texts = {name.split("/", 1)[1]: archive.read(name).decode() for name in archive.namelist() if "-info/" in name}
     facts = Parser().parsestr(texts["METADATA"])
     assert (facts["Name"], facts["License-Expression"]) == ("meander", "Apache-2.0")
-    assert set(facts.get_all("Provides-Extra", [])) == {"embedded", "s3", "gcs", "azure", "dev"}
+    assert set(facts.get_all("Provides-Extra", [])) == {"embedded", "s3", "gcs", "azure", "tune", "adapter", "dev"}
     required = [line for line in facts.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert not any(tool in line for line in required for tool in ("pytest", "mypy", "s3fs", "calfkit"))
     assert "meander = meander:main" in texts["entry_points.txt"]
