@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from consumers.measures import Measures
 from consumers.people import LOSSES, Open, Part, Person, Profile
 from consumers.shelf import Shelf
 from stream.blend import Expectation, log_sum_exp, standardise, with_version
-from stream.ranker import Ranker, View
+from stream.ranker import Past, Ranker, View
 from stream.ranking import rank_of, top
 from stream.settings import Scoring
 
@@ -86,23 +86,18 @@ class Examiner:
         if self.on_tested:
             self.on_tested(user_id, rank)
 
-    def view(self, person: Person, profile: Profile, tail: list[int], more: list[int], now_s: float) -> View:
-        """A person for the ranker, with `more` items beyond what has been learned of them, at `now_s`."""
-        owned, bought_s = person.owned, person.bought_s
-        if more:
-            owned, bought_s = dict(owned), dict(bought_s)
-            for item in more:
-                owned[item], bought_s[item] = owned.get(item, 0) + 1, now_s
+    def view(self, part: Part, past: Past, profile: Profile, attributes: Mapping[str, str]) -> View:
+        """A person for the ranker."""
         self.ranker.space = self.items.in_space()
         fits = self.items.space is not None and profile.space == self.items.space.name
         return View(
-            tail,
-            owned if self.config.repeats else {},
-            bought_s,
+            past.tail,
+            past if self.config.repeats else None,
+            part.peers.rates(past.owned) if self.config.repeats else None,
             profile.slow if fits else None,
             profile.fast if fits else None,
             profile.drifted,
-            person.attributes,
+            attributes,
         )
 
     def _prepare(self, part: Part, user_id: str, person: Person, opened: Open) -> Prepared:
@@ -115,7 +110,7 @@ class Examiner:
         headline[taken] = False
         if not headline.any():
             headline = counts >= 0
-        view = self.view(person, person.profile, person.tail, [], part.clock_s)
+        view = self.view(part, person, person.profile, person.attributes)
         live = self.items.filled(self.shelf.live)
         logits = live.logits(person.tail, person.tail_s) if live and person.tail else None
         owned = list(person.owned)

@@ -19,7 +19,7 @@ class Range:
 
 
 SPACE = {
-    "scoring.learning_rate": Range(0.005, 0.3),
+    "scoring.blend_prior": Range(5.0, 500.0),
     "scoring.short_half_life_s": Range(DAY_S / 24, 14 * DAY_S),
     "scoring.long_half_life_s": Range(4 * DAY_S, 365 * DAY_S),
     "training.linear_ridge": Range(10.0, 3_000.0),

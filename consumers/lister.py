@@ -18,7 +18,7 @@ from stream.diversity import POOL, diversified
 from stream.events import Recommendation, Recommended
 from stream.explain import LIKE, NEXT, TOGETHER, Explanation, Memory
 from stream.messages import UserState
-from stream.ranker import Ranker, facts
+from stream.ranker import Ranker
 from stream.ranking import top
 from stream.settings import Settings
 from stream.speakers import followed, strongest
@@ -49,25 +49,23 @@ class Lister:
         config, longest = self.settings.scoring, self.settings.users.tail
         opened = person.open
         more = opened.items if opened else []
-        tail = (person.tail + more)[-longest:]
-        tail_s = (person.tail_s + [opened.at_s if opened else 0.0] * len(more))[-longest:]
+        past = person.with_block(more, opened.at_s if opened else 0.0, longest)
         profile = opened.profile if opened else person.profile
-        view = self.examiner.view(person, profile, tail, more, part.clock_s)
+        view = self.examiner.view(part, past, profile, person.attributes)
         live = self.items.filled(self.shelf.live)
-        logits = live.logits(tail, tail_s) if live and tail else None
-        taken = [] if config.repeats else [*person.owned, *more]
+        logits = live.logits(past.tail, past.tail_s) if live and past.tail else None
+        taken = [] if config.repeats else past.owned
         candidates = self.items.available(part.clock_s, taken)
-        owned = [*dict.fromkeys(reversed([*person.owned, *more]))][::-1]  # the newest last
+        owned = list(past.owned)
         linear = live.linear(owned) if live else None
         counts = self.ranker.counts()
         peers = part.peers.scores(state.user_id, owned, part.clock_s, len(counts))
         z = standardise(self.ranker.features(view, part.clock_s, logits, linear, peers, counts), candidates)
-        known = facts(len(tail), len(owned), part.clock_s - tail_s[-1] if tail_s else 0.0)
-        weights = part.blend.weights_for(known)
+        weights = part.blend.weights_for(past.facts(part.clock_s))
         best, varied = self.choose(weights @ z, candidates)
         person.served = best
-        memory = Memory(self.items.catalogue.ids, self.items.titles, view.bought_s, part.clock_s)
-        speakers = self._speakers(best, tail, owned, counts)
+        memory = Memory(self.items.catalogue.ids, self.items.titles, past.bought_s, part.clock_s)
+        speakers = self._speakers(best, past.tail, owned, counts)
         told = (Explanation(memory, item, item in varied) for item in best)
         return Recommendation(
             user_id=state.user_id,

@@ -112,24 +112,25 @@ class SavedOpen(Struct, array_like=True):
     drifted: bool
 
 
-class SavedPerson(Struct, array_like=True, tag="p3"):
+class SavedPerson(Struct, array_like=True, tag="p4"):
     """`Person` on the wire. Topic scorer-states, key `u/USER`."""
 
     seq: int
     tail: list[str]
     tail_s: list[float]
-    owned: dict[str, tuple[int, float]]
+    owned: dict[str, tuple[int, float, float, int]]  # visits, newest and first event time, visits before the first
+    visits: int
     served: list[str]
     profile: tuple[str, bytes, bytes, bool]
     open: SavedOpen | None
     attributes: dict[str, str] = {}
 
 
-class SavedPart(Struct, array_like=True, tag="s3"):
+class SavedPart(Struct, array_like=True, tag="s4"):
     """`Part` on the wire. Topic scorer-states, key `part`."""
 
     weights: list[float]
-    squares: list[float]
+    curvature: bytes  # float64, the upper triangle
     clock_s: float
     through: int
     events: int
@@ -196,7 +197,11 @@ def save_person(person: Person, ids: list[str]) -> bytes:
             person.seq,
             [ids[i] for i in person.tail],
             person.tail_s,
-            {ids[i]: (n, person.bought_s[i]) for i, n in person.owned.items()},
+            {
+                ids[i]: (n, person.bought_s[i], person.first_s[i], person.first_visit[i])
+                for i, n in person.owned.items()
+            },
+            person.visits,
             [ids[i] for i in person.served],
             _save_profile(person.profile),
             _save_open(opened, ids) if opened else None,
@@ -209,8 +214,11 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
     """The person of `save_person`."""
     add = catalogue.add
     person = Person([add(i) for i in saved.tail], list(saved.tail_s), seq=saved.seq)
-    person.owned = {add(i): n for i, (n, _) in saved.owned.items()}
-    person.bought_s = {add(i): at_s for i, (_, at_s) in saved.owned.items()}
+    for item_id, (n, newest_s, first_s, before) in saved.owned.items():
+        item = add(item_id)
+        person.owned[item], person.bought_s[item] = n, newest_s
+        person.first_s[item], person.first_visit[item] = first_s, before
+    person.visits = saved.visits
     person.served = [add(i) for i in saved.served]
     person.profile, person.attributes = _load_profile(saved.profile), saved.attributes
     if saved.open:
@@ -235,7 +243,7 @@ def save_part(part: Part) -> bytes:
     return _encode(
         SavedPart(
             part.blend.weights.ravel().tolist(),
-            part.blend.squares.ravel().tolist(),
+            part.blend.curvature[np.triu_indices(part.blend.weights.size)].tobytes(),
             part.clock_s,
             part.through,
             part.events,
@@ -254,7 +262,8 @@ def load_part(saved: SavedPart, part: Part) -> None:
     """Fill `part` with what `save_part` wrote."""
     shape = len(FACTS), len(FEATURES)
     part.blend.weights = np.array(saved.weights).reshape(shape)
-    part.blend.squares = np.array(saved.squares).reshape(shape)
+    upper = np.triu_indices(part.blend.weights.size)
+    part.blend.curvature[upper] = part.blend.curvature[upper[::-1]] = np.frombuffer(saved.curvature)
     part.clock_s, part.through, part.events = saved.clock_s, saved.through, saved.events
     part.learned, part.untested, part.new_items = saved.learned, saved.untested, saved.new_items
     part.since_health = list(saved.since_health)

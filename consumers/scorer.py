@@ -247,7 +247,7 @@ class ScorerHandler:
         person.profile = opened.profile
         self.examiner.epoch += 1
         if opened.n:
-            part.blend.learn(opened.gradient / opened.n)
+            part.blend.learn(opened.gradient, opened.n)
             part.since_health.append(_loss(opened))
         if not opened.items:
             return
@@ -256,9 +256,8 @@ class ScorerHandler:
         part.changed |= part.stats.learn(*learned)
         part.log.append(learned)
         part.learned += len(opened.items)
-        new = [item for item in dict.fromkeys(opened.items) if item not in person.owned]
         person.take(opened.items, opened.at_s, self.settings.users.tail)
-        part.peers.put(user_id, person, new)
+        part.peers.put(user_id, person, dict.fromkeys(opened.items, 1))
 
     # ------------------------------------------------------------------ outputs
 
@@ -313,7 +312,7 @@ class ScorerHandler:
 
     def _part(self, number: int) -> Part:
         if number not in self.parts:
-            self.parts[number] = Part(Blend(self.config.learning_rate), self._table(number))
+            self.parts[number] = Part(Blend(self.config.blend_prior), self._table(number))
         return self.parts[number]
 
     # ------------------------------------------------------------------ recovery

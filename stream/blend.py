@@ -4,9 +4,14 @@ Letters in shapes: F features, C facts about a person, N items of the catalogue.
 facts: what a newcomer and a wholesaler want is told by different features. The score of an item is the weighted sum of
 its z-scored features, so the contributions are exact explanations.
 
-The weights follow the gradient of the softmax cross-entropy of what was consumed, by Adagrad (Duchi, Hazan, Singer
-2011). The softmax is taken over the `HARD` best candidates, hard negatives: how thousands of items that nobody would
-list compare with each other teaches nothing about the first ten places.
+The weights follow the softmax cross-entropy of what was consumed by an Online Newton Step (Hazan, Agarwal, Kale 2007),
+which has no rate to be tuned: features that say nearly the same do not slow each other down, and those that are seldom
+asked learn as fast as others. For the gradient g of a block, with older blocks fading:
+
+    A = .9995 A + g g' + .0005 prior I;  weights = weights + inverse(A) g        # A begins as prior I
+
+The softmax is taken over the `HARD` best candidates, hard negatives: how thousands of items that nobody would list
+compare with each other teaches nothing about the first ten places.
 """
 
 from __future__ import annotations
@@ -37,11 +42,17 @@ FEATURES = (
     "bought by like people, recent",
     "bought afterwards",
     "bought lately by like people",
+    "share of visits",
+    "due again",
+    "often bought again",
 )
 POPULARITY, MODEL, SLOW, FAST, ALIKE, PEERS = 0, 6, 7, 8, 12, 15
+REPEATS = [9, 10, 16, 17, 18]  # of what a person has
 LINEAR = [11, 13, 14]  # in the order of stream.linear.Placed.scores
 FACTS = ("always", "length of history", "items owned", "time since the last visit")  # see stream.ranker.facts
-HARD = 200  # candidates that teach
+HARD = 50  # candidates that teach
+FADE = 0.9995  # of what older blocks taught, per block
+FIRST = 0.1  # weight of every feature before anything is known
 
 
 def standardise(features: Doubles, candidates: Mask) -> Doubles:
@@ -109,7 +120,7 @@ class Expectation:
 def _first_weights() -> Doubles:
     """The same for every feature and everybody."""
     out = np.zeros((len(FACTS), len(FEATURES)))
-    out[0] = 0.3
+    out[0] = FIRST
     return out
 
 
@@ -117,17 +128,20 @@ def _first_weights() -> Doubles:
 class Blend:
     """The weights of one partition.
 
-    >>> blend = Blend(learning_rate=0.05)
+    >>> blend = Blend(prior=50.0)
     >>> z = np.zeros((len(FEATURES), 2)); z[0] = [1.0, -1.0]
     >>> newcomer = np.array([1.0, -0.5, -0.5, -0.5])
     >>> blend.learn(blend.expect(z, np.array([True, True]), newcomer).gradient(0))
-    >>> bool(blend.weights_for(newcomer)[0] > 0.3)
+    >>> bool(blend.weights_for(newcomer)[0] > FIRST)
     True
     """
 
-    learning_rate: float
+    prior: float  # trust in the first weights
     weights: Doubles = field(default_factory=_first_weights)  # (C, F)
-    squares: Doubles = field(default_factory=lambda: np.full((len(FACTS), len(FEATURES)), 1e-2))  # Adagrad's sums
+    curvature: Doubles = field(init=False)  # (C x F, C x F): A
+
+    def __post_init__(self) -> None:
+        self.curvature = self.prior * np.eye(self.weights.size)
 
     def weights_for(self, facts: Doubles) -> Doubles:
         """The weights (F,) of a person with these facts (C,)."""
@@ -145,7 +159,18 @@ class Blend:
         share = np.exp(best - log_sum_exp(best))  # sums to 1
         return Expectation(z, facts, scores, log_sum_exp(inside), least, z[:, hard] @ share)
 
-    def learn(self, gradient: Doubles) -> None:
-        """One step of Adagrad along the mean gradient (C, F) of a block."""
-        self.squares = self.squares + gradient**2
-        self.weights = self.weights + self.learning_rate * gradient / np.sqrt(self.squares)
+    def learn(self, gradient: Doubles, n: int = 1) -> None:
+        """One step along the sum of the gradients (C, F) of a block's `n` events.
+
+        What is taken together is not independent: a block counts as much as the root of its events.
+        """
+        g = gradient.ravel() / np.sqrt(n)
+        self.curvature = FADE * self.curvature + np.outer(g, g)
+        self.curvature[np.diag_indices(len(g))] += (1 - FADE) * self.prior
+        self.weights = self.weights + np.linalg.solve(self.curvature, g).reshape(self.weights.shape)
+
+    def copy(self) -> Blend:
+        """Another one with the same weights."""
+        out = Blend(self.prior, self.weights)  # arrays are replaced, never changed in place
+        out.curvature = self.curvature
+        return out

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -25,9 +25,10 @@ from stream.ranker import Past
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-NEIGHBOURS = 200
+NEIGHBOURS = 400
 NEWEST = 100  # things of a person that are looked at, as the one who asks and as a neighbour
 LOOKED_UP = 100_000  # owners that are looked at for one person, those of the rarest of their things first
+AGAIN = 2.0, 10.0  # of an item of which nothing is known: so many of so many visits are repeats
 HALF_LIFE_S = 10 * 86_400.0
 _GROW = 1024
 
@@ -48,18 +49,22 @@ class Peers:
     rows: dict[str, int] = field(default_factory=dict)  # person → row
     used: int = 0  # rows, those of the forgotten included
     owners: list[array[int]] = field(default_factory=list)  # by item: rows of the people who have it
+    times: list[int] = field(default_factory=list)  # by item: visits with it
     newest: NDArray[np.int32] = field(default_factory=lambda: np.full((0, NEWEST), -1, np.int32))  # (p, NEWEST)
     taken_s: Doubles = field(default_factory=lambda: np.zeros((0, NEWEST)))
     size: Doubles = field(default_factory=lambda: np.zeros(0))  # (p,): number of things; 0: forgotten
     tie: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # (p,): decides between equals
 
-    def put(self, user_id: str, past: Past, new: Iterable[int]) -> None:
-        """Take note of a person's past; `new` are the items that they did not have the last time, each once."""
+    def put(self, user_id: str, past: Past, added: Mapping[int, int]) -> None:
+        """Take note of a person's past; `added` are items, and visits with them since the last time."""
         row = self._row(user_id)
-        for item in new:
+        for item, times in added.items():
             while item >= len(self.owners):
                 self.owners.append(array("i"))
-            self.owners[item].append(row)
+                self.times.append(0)
+            self.times[item] += times
+            if past.owned[item] == times:
+                self.owners[item].append(row)
         kept = list(islice(reversed(past.owned), NEWEST))
         self.newest[row, : len(kept)] = kept
         self.taken_s[row, : len(kept)] = [past.bought_s[item] for item in kept]
@@ -72,6 +77,14 @@ class Peers:
             self.size[row], self.newest[row] = 0.0, -1
             for item in past.owned:
                 self.owners[item].remove(row)
+                self.times[item] -= past.owned[item]
+
+    def rates(self, items: Collection[int]) -> Doubles:
+        """How often each of `items` is taken again: the share of visits with it that were not the person's first."""
+        known = [item if item < len(self.times) else -1 for item in items]
+        times = np.array([self.times[i] if i >= 0 else 0 for i in known], np.float64)
+        owners = np.array([len(self.owners[i]) if i >= 0 else 0 for i in known], np.float64)
+        return (times - owners + AGAIN[0]) / (times + AGAIN[1])
 
     def scores(self, user_id: str, owned: Sequence[int], now_s: float, n: int) -> Doubles:
         """Scores (n,) of all items for a person who has these (ordinals), the newest last."""

@@ -117,8 +117,7 @@ def paired_losses(
     for block in before[-BURN_IN_BLOCKS:]:
         run.test(block, burn_in=True)
         run.learn(block)
-    run.candidate.blend.weights = run.live.blend.weights.copy()
-    run.candidate.blend.squares = run.live.blend.squares.copy()
+    run.candidate.blend = run.live.blend.copy()
     held_out = list(_blocks(log[begin:]))
     for block in held_out[:-MOST_BLOCKS]:
         run.learn(block)
@@ -165,7 +164,8 @@ class _Run:
         items = [i for i in self.items(block, person) if headline[i]]
         if not items:
             return
-        view = View(person.tail, person.owned if repeats else {}, person.bought_s)
+        rates = self.peers.rates(person.owned) if repeats else None
+        view = View(person.tail, person if repeats else None, rates)
         peers = self.peers.scores(block[0].user_id, list(person.owned), block[0].at_s, len(counts))
         z = standardise(self.ranker.features(view, block[0].at_s, None, peers=peers, counts=counts), headline)
         known = person.facts(block[0].at_s)
@@ -176,7 +176,7 @@ class _Run:
                 arm.losses.append(float(np.mean([expected.loss(i) for i in items])))
                 ranks = [rank_of(expected.scores, i, headline) for i in items]
                 arm.ranks.append(float(np.mean([1.0 / (r + 1) for r in ranks])))
-            arm.blend.learn(np.mean([expected.gradient(i) for i in items], axis=0))
+            arm.blend.learn(np.sum([expected.gradient(i) for i in items], axis=0), len(items))
         if not burn_in:
             self.users.append(block[0].user_id)
             self.sizes.append(len(items))
@@ -190,9 +190,8 @@ class _Run:
             return
         at_s = block[-1].at_s
         self.stats.learn(at_s, person.tail, items)
-        new = [item for item in dict.fromkeys(items) if item not in person.owned]
         person.take(items, at_s, self.settings.users.tail)
-        self.peers.put(block[0].user_id, person, new)
+        self.peers.put(block[0].user_id, person, dict.fromkeys(items, 1))
 
     def outcome(self) -> PairedBlocks:
         """What both arms lost and ranked, block by block."""
@@ -213,7 +212,7 @@ def _arm(model: Model | None, catalogue: Catalogue, vectors: Floats, settings: S
     placed = Placed(model.linear) if model and model.linear else None
     if placed:
         placed.extend(catalogue.ids)
-    return _Arm(model, matrix, placed, Blend(settings.scoring.learning_rate))
+    return _Arm(model, matrix, placed, Blend(settings.scoring.blend_prior))
 
 
 def _blocks(log: Sequence[LoggedEvent]) -> Iterator[list[LoggedEvent]]:

@@ -12,7 +12,7 @@ from math import log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.blend import ALIKE, FEATURES, LINEAR, PEERS
+from stream.blend import ALIKE, FEATURES, LINEAR, PEERS, REPEATS
 from stream.groups import affinity
 from stream.statistics import FOLLOW, TAIL, Catalogue, ItemStats
 
@@ -22,6 +22,7 @@ Ints = NDArray[np.int64]
 
 RECENCY = 0.9  # weight of the k-th newest item of a tail: RECENCY ** k
 NEXT = 0.7  # the same for sequential rules
+DAY_S = 86_400.0
 SHRINK = 10.0  # added to counts under the root of the cosine
 
 
@@ -30,8 +31,8 @@ class View:
     """One person as the ranker sees them."""
 
     tail: Sequence[int] = ()  # ordinals, oldest first
-    owned: Mapping[int, int] = field(default_factory=dict)  # ordinal → times consumed
-    bought_s: Mapping[int, float] = field(default_factory=dict)  # ordinal → newest event time
+    past: Past | None = None  # what they have; None where it is not to be recommended again
+    rates: Doubles | None = None  # (number of things they have,): see `stream.peers.Peers.rates`
     slow: Floats | None = None  # (D,) in drift space
     fast: Floats | None = None
     drifted: bool = False  # the fast state takes over
@@ -45,13 +46,16 @@ class Past:
     >>> past = Past()
     >>> past.take([7, 8, 7], 60.0, most=2)
     >>> past.tail, past.owned, past.bought_s[7]
-    ([8, 7], {8: 1, 7: 2}, 60.0)
+    ([8, 7], {7: 1, 8: 1}, 60.0)
     """
 
     tail: list[int] = field(default_factory=list)  # ordinals learned, oldest first
     tail_s: list[float] = field(default_factory=list)  # their event times
-    owned: dict[int, int] = field(default_factory=dict)  # ordinal → times, the one taken last at the end
+    owned: dict[int, int] = field(default_factory=dict)  # ordinal → visits with it, the one taken last at the end
     bought_s: dict[int, float] = field(default_factory=dict)  # ordinal → newest event time
+    first_s: dict[int, float] = field(default_factory=dict)  # ordinal → event time of the first
+    first_visit: dict[int, int] = field(default_factory=dict)  # ordinal → visits before the first
+    visits: int = 0
 
     def facts(self, now_s: float) -> Doubles:
         """See `facts`."""
@@ -62,9 +66,23 @@ class Past:
         for item in items:
             self.tail.append(item)
             self.tail_s.append(at_s)
+        for item in dict.fromkeys(items):
             self.owned[item] = self.owned.pop(item, 0) + 1
             self.bought_s[item] = at_s
+            self.first_s.setdefault(item, at_s)
+            self.first_visit.setdefault(item, self.visits)
+        self.visits += 1
         del self.tail[:-most], self.tail_s[:-most]
+
+    def with_block(self, items: Sequence[int], at_s: float, most: int) -> Past:
+        """Another one, to which a block was added."""
+        out = Past(
+            list(self.tail), list(self.tail_s), dict(self.owned), dict(self.bought_s), dict(self.first_s),
+            dict(self.first_visit), self.visits,
+        )  # fmt: skip
+        if items:
+            out.take(items, at_s, most)
+        return out
 
 
 def facts(history: int, owned: int, idle_s: float) -> Doubles:
@@ -144,11 +162,10 @@ class Ranker:
         if view.slow is not None and view.fast is not None and len(self.space):
             out[7] = self.space @ (view.fast if view.drifted else view.slow)
             out[8] = self.space @ view.fast
-        if view.owned:
-            owned = np.fromiter(view.owned.keys(), np.int64, len(view.owned))
-            out[9, owned] = np.log1p(np.fromiter(view.owned.values(), np.float64, len(view.owned)))
-            bought_s = np.fromiter((view.bought_s.get(i, 0.0) for i in view.owned), np.float64, len(view.owned))
-            out[10, owned] = np.exp2(-np.maximum(now_s - bought_s, 0.0) / self.repeat_half_life_s)
+        if view.past and view.past.owned:
+            items, again = _repeats(view.past, now_s, self.repeat_half_life_s)
+            for feature, values in zip(REPEATS, [*again, 0.0 if view.rates is None else view.rates], strict=True):
+                out[feature, items] = values
         return out
 
     def because(self, tail: Sequence[int], items: Sequence[int], most: int = 3) -> list[list[int]]:
@@ -182,3 +199,23 @@ class Ranker:
             out[4] += all_
             out[5] += table.followers.score(last, [follow], n)[0]
         out[3:5] *= norm
+
+
+def _repeats(past: Past, now_s: float, half_life_s: float) -> tuple[Ints, Doubles]:
+    """The things that a person has, and of each (4, things): times, freshness, share of visits since, is it due.
+
+    A thing is due as far as the time since it was taken last is like the mean pause between the times it was taken
+    (like the half-life where there was one time only), both as logarithms of days.
+    """
+    n = len(past.owned)
+    items = np.fromiter(past.owned, np.int64, n)
+    times = np.fromiter(past.owned.values(), np.float64, n)
+    newest_s, first_s, first_visit = (
+        np.fromiter((values[item] for item in past.owned), np.float64, n)
+        for values in (past.bought_s, past.first_s, past.first_visit)
+    )
+    age_s = np.maximum(now_s - newest_s, 0.0)
+    pause_s = np.where(times > 1, np.maximum(newest_s - first_s, 0.0) / np.maximum(times - 1, 1), half_life_s)
+    share = (times + 0.5) / (past.visits - first_visit + 1)
+    due = np.exp(-np.abs(np.log1p(age_s / DAY_S) - np.log1p(pause_s / DAY_S)))
+    return items, np.stack([np.log1p(times), np.exp2(-age_s / half_life_s), share, due])

@@ -179,7 +179,7 @@ class Scoring(Section):
     diversity: float = Field(
         0.0, ge=0, le=1, description="how much the items of a list shall differ: 0 the best ones, 1 difference alone"
     )
-    learning_rate: float = Field(0.05, gt=0, description="Adagrad step of the blend's weights")
+    blend_prior: float = Field(50.0, gt=0, description="trust in the first weights of the blend: higher learns slower")
     short_half_life_s: float = Field(3 * DAY_S, gt=0, description="half-life of short decayed popularity")
     long_half_life_s: float = Field(30 * DAY_S, gt=0, description="half-life of long decayed popularity")
     neighbours: int = Field(400, ge=10, description="co-occurrence neighbours kept per item")

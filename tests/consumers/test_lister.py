@@ -11,6 +11,7 @@ import pytest
 from consumers.replay import replay
 from producers.synthetic import Plan, World
 from stream import events
+from stream.blend import FEATURES, LINEAR
 from stream.events import Interaction, Item, Recommendation, Recommended
 from stream.settings import Settings, load
 from stream.text import TextEncoder
@@ -107,7 +108,8 @@ def test_the_day_in_a_sentence_is_the_day_of_the_event(world: Log, lists: list[R
 
 
 def test_what_like_people_have_is_explained_by_what_the_person_has(lists: list[Recommendation]) -> None:
-    led = [item for _, item in each(lists) if next(iter(item.reasons), "") == "bought by like people"]
+    linear = {FEATURES[f] for f in LINEAR}
+    led = [item for _, item in each(lists) if next(iter(item.reasons), "") in linear]
     assert sum(bool(item.because) for item in led) > 0.9 * len(led) > 0
 
 

@@ -231,7 +231,7 @@ def test_served_is_judged_by_the_list_that_lay_there() -> None:
     for t in range(3):
         drive.buy(f"u{t}", 100.0 * t, "i1")
     first = lists(drive.buy("ann", 400.0, "i2"))[-1]
-    assert first.items[0].item_id == "i1"
+    assert "i1" in [item.item_id for item in first.items]
     hits = drive.scorer.parts[0].served.hits_10
     drive.buy("ann", 600.0, "i1")
     assert drive.scorer.parts[0].served.hits_10 == hits + 1

@@ -169,7 +169,7 @@ def test_the_second_slice_is_tested_from_its_first_event(slices: Slices, encoder
 
 
 def test_what_is_set_lies_in_the_space() -> None:
-    chosen = load(scoring={"learning_rate": 2.0}, users={"half_life_events": 1.0})
+    chosen = load(scoring={"blend_prior": 2_000.0}, users={"half_life_events": 1.0})
     ranges = space(chosen)
     for name, value in current(chosen).items():
         assert ranges[name].low <= value <= ranges[name].high, name
@@ -194,7 +194,7 @@ def test_the_summary_says_what_holds() -> None:
     part = {"events": 1_000, "people": 9, "ndcg": figures, "ndcg_10": figures, "hit_rate_10": figures}
     worse = {**part, "ndcg": {**figures, "ci95": [-0.2, -0.1]}}
     result = {"dataset": "shop", "events": 1_250, "trials": 5, "stopped_early": 2, "best_trial": 3,
-              "settings": {"scoring.learning_rate": 0.1}, "tuned_on": part, "later": part}  # fmt: skip
+              "settings": {"scoring.blend_prior": 20.0}, "tuned_on": part, "later": part}  # fmt: skip
     said = summary(result)
     assert said[0] == "5 trials, 2 of them stopped early; the best is trial 3"
     assert "tuned on: NDCG 0.1000 -> 0.2000 (+0.1000, 95 %: +0.0500 to +0.1500)" in said[1]
@@ -202,7 +202,7 @@ def test_the_summary_says_what_holds() -> None:
     assert summary({**result, "later": worse})[-1] == "it loses there: keep the settings as they are"
     assert "nobody knows" in summary({**result, "later": None})[-1]
     assert "nothing to change" in summary({**result, "best_trial": 1})[-1]
-    assert tomllib.loads(snippet(result)) == {"scoring": {"learning_rate": 0.1}}
+    assert tomllib.loads(snippet(result)) == {"scoring": {"blend_prior": 20.0}}
 
 
 def test_texts_are_encoded_once() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stream.blend import FACTS, FEATURES, HARD, Blend, log_sum_exp, standardise
+from stream.blend import FACTS, FADE, FEATURES, FIRST, HARD, Blend, log_sum_exp, standardise
 
 C, F = len(FACTS), len(FEATURES)
 NEWCOMER = np.array([1.0, -0.5, -0.5, -0.5])
@@ -24,33 +24,33 @@ def test_features_are_standardised_over_the_candidates_only() -> None:
 
 def test_the_score_is_the_sum_of_the_contributions() -> None:
     rng = np.random.default_rng(0)
-    blend, features = Blend(0.1, weights=rng.normal(size=(C, F))), rng.normal(size=(F, 3))
+    blend, features = Blend(50.0, weights=rng.normal(size=(C, F))), rng.normal(size=(F, 3))
     contributions = blend.weights_for(NEWCOMER) * features[:, 1]
     assert blend.expect(features, ALL, NEWCOMER).scores[1] == pytest.approx(contributions.sum())
 
 
 def test_the_weights_are_linear_in_the_facts() -> None:
-    blend = Blend(0.1)
-    assert blend.weights_for(NEWCOMER).tolist() == [0.3] * F  # at first the same for everybody
+    blend = Blend(50.0)
+    assert blend.weights_for(NEWCOMER).tolist() == [FIRST] * F  # at first the same for everybody
     blend.weights[1, 4] = 2.0
-    assert blend.weights_for(NEWCOMER)[4] == pytest.approx(0.3 - 0.5 * 2.0)
+    assert blend.weights_for(NEWCOMER)[4] == pytest.approx(FIRST - 0.5 * 2.0)
 
 
 def test_the_loss_is_the_cross_entropy() -> None:
-    expected = Blend(0.1).expect(z([1.0, 0.0, -1.0]), ALL, ONE)
-    odds = np.exp([0.3, 0.0, -0.3])
+    expected = Blend(50.0).expect(z([1.0, 0.0, -1.0]), ALL, ONE)
+    odds = np.exp([FIRST, 0.0, -FIRST])
     assert expected.loss(0) == pytest.approx(-np.log(odds[0] / odds.sum()))
 
 
 def test_the_gradient_is_that_of_the_likelihood() -> None:
     rng = np.random.default_rng(1)
     features, step = rng.normal(size=(F, 3)), 1e-6
-    blend = Blend(0.1, weights=rng.normal(size=(C, F)))
+    blend = Blend(50.0, weights=rng.normal(size=(C, F)))
     gradient = blend.expect(features, ALL, NEWCOMER).gradient(2)
     for c, f in np.ndindex(C, F):
         moved = blend.weights.copy()
         moved[c, f] += step
-        nudged = Blend(0.1, weights=moved).expect(features, ALL, NEWCOMER).loss(2)
+        nudged = Blend(50.0, weights=moved).expect(features, ALL, NEWCOMER).loss(2)
         slope = (blend.expect(features, ALL, NEWCOMER).loss(2) - nudged) / step
         assert gradient[c, f] == pytest.approx(slope, abs=1e-4)
 
@@ -58,8 +58,8 @@ def test_the_gradient_is_that_of_the_likelihood() -> None:
 def test_only_the_best_candidates_teach() -> None:
     n = HARD + 50
     many = z(list(np.linspace(3.0, -3.0, n)))
-    expected = Blend(0.1).expect(many, np.ones(n, bool), ONE)
-    best = Blend(0.1).expect(many[:, :HARD], np.ones(HARD, bool), ONE)
+    expected = Blend(50.0).expect(many, np.ones(n, bool), ONE)
+    best = Blend(50.0).expect(many[:, :HARD], np.ones(HARD, bool), ONE)
     assert expected.gradient(5) == pytest.approx(best.gradient(5))
     assert not expected.gradient(HARD).any()  # the first that is not among them
     assert expected.loss(5) > best.loss(5)  # the loss is over all candidates
@@ -67,23 +67,53 @@ def test_only_the_best_candidates_teach() -> None:
 
 def test_items_that_are_no_candidates_do_not_count() -> None:
     candidates = np.array([True, True, False])
-    near = Blend(0.1).expect(z([1.0, 0.0, 50.0]), candidates, ONE)
-    assert near.loss(0) == pytest.approx(np.log(np.exp(0.3) + 1) - 0.3)
-    assert near.mean[0] == pytest.approx(np.exp(0.3) / (np.exp(0.3) + 1))
+    near = Blend(50.0).expect(z([1.0, 0.0, 50.0]), candidates, ONE)
+    assert near.loss(0) == pytest.approx(np.log(np.exp(FIRST) + 1) - FIRST)
+    assert near.mean[0] == pytest.approx(np.exp(FIRST) / (np.exp(FIRST) + 1))
 
 
-def test_one_step_of_adagrad() -> None:
-    blend = Blend(0.05)
-    gradient = np.zeros((C, F))
-    gradient[0, 0] = 2.0
-    blend.learn(gradient)
-    assert blend.weights[0, 0] == pytest.approx(0.3 + 0.05 * 2.0 / np.sqrt(0.01 + 4.0))
-    assert blend.weights[0, 1:].tolist() == [0.3] * (F - 1)
+def test_one_newton_step() -> None:
+    rng = np.random.default_rng(4)
+    blend, gradient = Blend(7.0), rng.normal(size=(C, F))
+    blend.learn(gradient * 2, n=4)  # counts as the root of its events
+    g = gradient.ravel()
+    curvature = 7.0 * np.eye(C * F) + np.outer(g, g)  # what fades of the prior comes back
+    np.testing.assert_allclose(blend.curvature, curvature, atol=1e-12)
+    expected = FIRST * np.eye(C)[0][:, None] + np.linalg.solve(curvature, g).reshape(C, F)
+    np.testing.assert_allclose(blend.weights, expected)
+    blend.learn(np.zeros((C, F)))
+    np.testing.assert_allclose(blend.curvature - 7.0 * np.eye(C * F), FADE * np.outer(g, g), atol=1e-12)
+
+
+def test_a_copy_learns_on_its_own() -> None:
+    rng = np.random.default_rng(5)
+    one = Blend(7.0)
+    one.learn(rng.normal(size=(C, F)))
+    other, before = one.copy(), one.weights.copy()
+    assert other.curvature.tolist() == one.curvature.tolist()
+    other.learn(rng.normal(size=(C, F)))
+    assert one.weights.tolist() == before.tolist() != other.weights.tolist()
+
+
+def test_features_that_say_the_same_learn_as_fast_as_one() -> None:
+    alone, twice = Blend(50.0), Blend(50.0)
+    rng = np.random.default_rng(6)
+    for _ in range(200):
+        features = np.zeros((F, 20))
+        features[0] = rng.normal(size=20)
+        double = features.copy()
+        double[1] = features[0]
+        chosen = int(features[0].argmax())
+        alone.learn(alone.expect(features, np.ones(20, bool), ONE).gradient(chosen))
+        twice.learn(twice.expect(double, np.ones(20, bool), ONE).gradient(chosen))
+    told, shared = alone.weights_for(ONE)[0], twice.weights_for(ONE)[:2]
+    assert shared[0] == pytest.approx(shared[1])
+    assert told < shared.sum() < 1.5 * told  # not the double of it, as two steps of one feature would be
 
 
 def test_weights_find_the_feature_that_tells() -> None:
     rng = np.random.default_rng(2)
-    blend = Blend(0.05)
+    blend = Blend(50.0)
     for _ in range(300):
         features = rng.normal(size=(F, 20))
         chosen = int(features[4].argmax())
@@ -93,7 +123,7 @@ def test_weights_find_the_feature_that_tells() -> None:
 
 def test_people_with_another_past_get_other_weights() -> None:
     rng = np.random.default_rng(3)
-    blend, regular = Blend(0.05), np.array([1.0, 0.5, 0.5, 0.0])
+    blend, regular = Blend(50.0), np.array([1.0, 0.5, 0.5, 0.0])
     for _ in range(400):
         for person, feature in ((NEWCOMER, 2), (regular, 7)):
             features = rng.normal(size=(F, 20))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stream import peers as peers_
-from stream.peers import HALF_LIFE_S, Peers
+from stream.peers import AGAIN, HALF_LIFE_S, Peers
 from stream.ranker import Past
 
 History = list[tuple[float, list[int]]]
@@ -24,9 +24,8 @@ def of(people: dict[str, History]) -> Peers:
     made, pasts = Peers(), {name: Past() for name in people}
     blocks = sorted((at_s, name, items) for name, history in people.items() for at_s, items in history)
     for at_s, name, items in blocks:
-        new = [i for i in dict.fromkeys(items) if i not in pasts[name].owned]
         pasts[name].take(items, at_s, most=50)
-        made.put(name, pasts[name], new)
+        made.put(name, pasts[name], dict.fromkeys(items, 1))
     return made
 
 
@@ -64,8 +63,19 @@ def test_who_is_forgotten_counts_for_nothing() -> None:
     dropped.drop("bob", past(PEOPLE["bob"]))
     dropped.drop("bob", past(PEOPLE["bob"]))  # twice is as once
     assert dropped.scores("ann", [0, 1], 20.0, 12).tobytes() == left.scores("ann", [0, 1], 20.0, 12).tobytes()
-    dropped.put("bob", past([(30.0, [0, 4])]), [0, 4])
+    dropped.put("bob", past([(30.0, [0, 4])]), {0: 1, 4: 1})
     assert dropped.scores("ann", [0, 1], 30.0, 12)[4] > 0
+
+
+def test_rates_count_visits_after_the_first() -> None:
+    made = of(PEOPLE)
+    (nothing_known,) = made.rates([99])
+    assert nothing_known == pytest.approx(AGAIN[0] / AGAIN[1])
+    of_0, of_1 = made.rates([0, 1])  # 0: four visits of three people; 1: two of two
+    assert of_0 == pytest.approx((4 - 3 + AGAIN[0]) / (4 + AGAIN[1]))
+    assert of_1 == pytest.approx(AGAIN[0] / (2 + AGAIN[1]))
+    made.drop("cid", past(PEOPLE["cid"]))
+    assert made.rates([0]).item() == pytest.approx(AGAIN[0] / (2 + AGAIN[1]))
 
 
 def test_a_stranger_and_someone_with_unknown_things_have_no_peers() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stream.blend import FEATURES
-from stream.ranker import NEXT, RECENCY, SHRINK, Ranker, View
+from stream.ranker import DAY_S, NEXT, RECENCY, SHRINK, Past, Ranker, View
 from stream.statistics import Catalogue, ItemStats
 
 
@@ -69,9 +69,18 @@ def test_a_drifted_user_is_led_by_the_fast_state() -> None:
 
 def test_repeats_count_and_age() -> None:
     r = ranker()
-    features = r.features(View(owned={2: 3}, bought_s={2: 0.0}), r.repeat_half_life_s, None)
-    assert row(features, "bought before") == pytest.approx([0, 0, np.log(4), 0])
-    assert row(features, "time since bought") == pytest.approx([0, 0, 0.5, 0])
+    past = Past()
+    for day, items in ((0, [2, 1]), (10, [2]), (20, [2]), (21, [0])):
+        past.take(items, day * DAY_S, most=9)
+    now_s = 20 * DAY_S + r.repeat_half_life_s
+    features = r.features(View(past=past, rates=np.array([0.1, 0.2, 0.3])), now_s, None)
+    assert row(features, "bought before") == pytest.approx([np.log(2), np.log(2), np.log(4), 0])
+    assert row(features, "share of visits") == pytest.approx([1.5 / 2, 1.5 / 5, 3.5 / 5, 0])  # since the first
+    pause, age = 10.0, r.repeat_half_life_s / DAY_S  # bought every ten days
+    assert row(features, "due again")[2] == pytest.approx(np.exp(np.log1p(pause) - np.log1p(age)))
+    assert row(features, "due again")[0] == pytest.approx(np.exp(np.log1p(age - 1) - np.log1p(age)))  # only once
+    assert row(features, "often bought again") == [0.3, 0.1, 0.2, 0]  # in the order in which they were taken last
+    assert row(features, "time since bought")[2] == pytest.approx(0.5)
 
 
 def test_the_model_speaks_as_it_is() -> None:
