@@ -17,6 +17,7 @@ from stream.blend import FEATURES, standardise
 from stream.diversity import POOL, diversified
 from stream.events import Recommendation, Recommended
 from stream.explain import LIKE, NEXT, TOGETHER, Explanation, Memory
+from stream.fatigue import REASON, penalties
 from stream.messages import UserState
 from stream.ranker import Ranker
 from stream.ranking import top
@@ -26,6 +27,7 @@ from stream.speakers import followed, strongest
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+NAMES = (*FEATURES, REASON)  # of contributions
 LOOKED_AT = 100  # newest things of a person that the linear model is asked about for an explanation
 
 
@@ -34,7 +36,7 @@ class Lister:
     """Makes lists of what the scorer holds; keeps nothing of its own.
 
     Args:
-        settings: lengths of lists and tails, the diversity, and whether what a person has may be listed.
+        settings: lengths of lists and tails, the dials, and whether what a person has may be listed.
         examiner: shows it a person as the tests see them.
     """
 
@@ -62,7 +64,9 @@ class Lister:
         peers = part.peers.scores(state.user_id, owned, part.clock_s, len(counts))
         z = standardise(self.ranker.features(view, part.clock_s, logits, linear, peers, counts), candidates)
         weights = part.blend.weights_for(past.facts(part.clock_s))
-        best, varied = self.choose(weights @ z, candidates)
+        passed = {item: n for item, n in person.ignored.items() if item not in more}
+        lost = penalties(passed, len(candidates), config.fatigue)
+        best, varied = self.choose(weights @ z - lost, candidates)
         person.served = best
         memory = Memory(self.items.catalogue.ids, self.items.titles, past.bought_s, part.clock_s)
         speakers = self._speakers(best, past.tail, owned, counts)
@@ -72,7 +76,8 @@ class Lister:
             at=events.rfc3339(part.clock_s),
             model_version=live.version.version if live else "",
             items=[
-                _explained(one, weights, z[:, one.item], spoken) for one, spoken in zip(told, speakers, strict=True)
+                _explained(one, weights, z[:, one.item], float(lost[one.item]), spoken)
+                for one, spoken in zip(told, speakers, strict=True)
             ],
             answers=state.said or state.fresh[-1].event_id,
             horizon=events.rfc3339(live.version.at_s if live else 0.0),
@@ -104,21 +109,23 @@ class Lister:
             yield {way: found[row] for way, found in ways.items()}
 
 
-def _explained(told: Explanation, weights: Doubles, z: Doubles, speakers: dict[str, list[int]]) -> Recommended:
-    """An item with its contributions, and these in words; `z` are its features (F,)."""
+def _explained(
+    told: Explanation, weights: Doubles, z: Doubles, lost: float, speakers: dict[str, list[int]]
+) -> Recommended:
+    """An item with its contributions, and these in words; `z` are its features (F,), `lost` what it loses beside."""
     shares = weights * z
     told.tell(_named(np.where(z > 0, np.maximum(shares, 0), 0)), speakers)
     ids = told.memory.ids
     return Recommended(
         item_id=ids[told.item],
-        score=round(float(weights @ z), 4),
-        reasons=_named(shares),
+        score=round(float(weights @ z) - lost, 4),
+        reasons=_named(np.append(shares, -lost)),
         because=[ids[i] for i in told.because],
         why=told.sentence,
     )
 
 
 def _named(shares: Doubles) -> dict[str, float]:
-    """Contributions (F,) by name, strongest first, without those that are nothing."""
+    """Contributions, in the order of NAMES, strongest first, without those that are nothing."""
     strongest_first = np.argsort(-np.abs(shares), kind="stable")
-    return {FEATURES[f]: round(float(shares[f]), 4) for f in strongest_first if shares[f]}
+    return {NAMES[f]: round(float(shares[f]), 4) for f in strongest_first if shares[f]}

@@ -56,6 +56,7 @@ class Person(Past):
 
     seq: int = 0  # newest sequence number seen
     served: list[int] = field(default_factory=list)  # the list that lies on the topic
+    ignored: dict[int, int] = field(default_factory=dict)  # see stream.fatigue; empty while the dial is 0
     attributes: dict[str, str] = field(default_factory=dict)  # what is known of them beside what they did
     profile: Profile = field(default_factory=Profile)  # before the open block
     open: Open | None = None
@@ -124,6 +125,7 @@ class SavedPerson(Struct, array_like=True, tag="p4"):
     profile: tuple[str, bytes, bytes, bool]
     open: SavedOpen | None
     attributes: dict[str, str] = {}
+    ignored: dict[str, int] = {}
 
 
 class SavedPart(Struct, array_like=True, tag="s4"):
@@ -206,6 +208,7 @@ def save_person(person: Person, ids: list[str]) -> bytes:
             _save_profile(person.profile),
             _save_open(opened, ids) if opened else None,
             person.attributes,
+            {ids[i]: n for i, n in person.ignored.items()},
         )
     )
 
@@ -220,6 +223,7 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
         person.first_s[item], person.first_visit[item] = first_s, before
     person.visits = saved.visits
     person.served = [add(i) for i in saved.served]
+    person.ignored = {add(i): n for i, n in saved.ignored.items()}
     person.profile, person.attributes = _load_profile(saved.profile), saved.attributes
     if saved.open:
         o = saved.open

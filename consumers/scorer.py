@@ -22,6 +22,7 @@ from consumers.shelf import ModelLoader, Shelf
 from stream import events, messages, topics
 from stream.blend import Blend
 from stream.errors import StoreError
+from stream.fatigue import passed_over
 from stream.messages import BlockLoss, Fresh, ModelHealth, ModelVersion, UserState
 from stream.ranker import Ranker
 from stream.records import Output, Record, Since
@@ -249,6 +250,8 @@ class ScorerHandler:
         if opened.n:
             part.blend.learn(opened.gradient, opened.n)
             part.since_health.append(_loss(opened))
+        if self.config.fatigue:
+            passed_over(person.ignored, opened.served, opened.items)
         if not opened.items:
             return
         tail = person.tail[-TAIL:]

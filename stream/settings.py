@@ -179,6 +179,9 @@ class Scoring(Section):
     diversity: float = Field(
         0.0, ge=0, le=1, description="how much the items of a list shall differ: 0 the best ones, 1 difference alone"
     )
+    fatigue: float = Field(
+        0.0, ge=0, le=10, description="nats that an item loses per doubling of how often it was shown and not taken"
+    )
     blend_prior: float = Field(50.0, gt=0, description="trust in the first weights of the blend: higher learns slower")
     short_half_life_s: float = Field(3 * DAY_S, gt=0, description="half-life of short decayed popularity")
     long_half_life_s: float = Field(30 * DAY_S, gt=0, description="half-life of long decayed popularity")

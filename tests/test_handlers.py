@@ -22,7 +22,8 @@ from stream.settings import Settings, load
 from stream.store import ModelStore
 from stream.topics import TOPICS
 
-SETTINGS: Settings = load(trigger={"warm_up_events": 3}, scoring={"health_events": 2, "group_timeout_s": 1.0})
+SCORING = {"health_events": 2, "group_timeout_s": 1.0, "fatigue": 0.5}
+SETTINGS: Settings = load(trigger={"warm_up_events": 3}, scoring=SCORING)
 
 
 def encoder() -> Handler:

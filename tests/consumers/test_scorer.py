@@ -115,6 +115,7 @@ def state_of(scorer: ScorerHandler) -> Any:
             user: (p.seq, p.tail, p.owned, p.served, p.open and (p.open.block, p.open.items, p.open.gradient.tolist()))
             for user, p in part.people.items()
         },
+        "ignored": {user: list(p.ignored.items()) for user, p in part.people.items()},
         "events": part.events,
         "losses": part.since_health,
     }
@@ -149,7 +150,7 @@ def test_a_block_closes_at_another_block_of_its_user_or_by_time() -> None:
 
 @pytest.mark.parametrize("split", [1, 2])
 def test_where_records_are_split_changes_nothing(split: int) -> None:
-    whole, parts = Driver(handler()), Driver(handler())
+    whole, parts = Driver(handler(fatigue=0.5)), Driver(handler(fatigue=0.5))
     for drive in (whole, parts):
         drive.version("v1")
         for item in ITEMS[:9]:
@@ -169,8 +170,8 @@ def test_where_records_are_split_changes_nothing(split: int) -> None:
 @pytest.mark.parametrize("crash", [1, 7, 20, 41])
 def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.scorer.SNAPSHOT_EVENTS", 15)  # rows are written whole a few times
-    calm = Driver(handler())
-    shaken = Driver(handler())
+    calm = Driver(handler(fatigue=0.5))
+    shaken = Driver(handler(fatigue=0.5))
     changelog: list[Record] = []
     for drive in (calm, shaken):
         for item in ITEMS:
@@ -179,7 +180,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
     calm.attributes = shaken.attributes = {"u1": {"age": "20s", "land": "fr"}, "u2": {"age": "20s"}, "u3": {"age": "9"}}
     for number, (user, at_s, items) in enumerate(random_log(60)):
         if number == crash:
-            fresh = Driver(handler())
+            fresh = Driver(handler(fatigue=0.5))
             for record in changelog:
                 fresh.scorer.restore(record)
             for item in ITEMS:
@@ -194,6 +195,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
             for out in shaken.scorer.snapshot():
                 changelog.append(Record(out.topic, out.partition or 0, len(changelog), out.key, out.value))
     assert state_of(calm.scorer) == state_of(shaken.scorer)
+    assert all(person.ignored for person in calm.scorer.parts[0].people.values())
     assert [r.items for r in lists(calm.outputs)] == [r.items for r in lists(shaken.outputs)]
 
 
