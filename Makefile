@@ -15,12 +15,12 @@ TEST_ENV := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MPLB
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo replay test lint format bench-floors bench-quality peers docs dashboards clean distclean
+.PHONY: help install demo replay test lint format bench-floors bench-quality bench-ablation peers docs dashboards clean distclean
 
 help:  ## list the targets
 	@echo "Meander, a streaming recommender that follows its users as their interests drift"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12 chooses the interpreter of the first installation; 3.11 or newer is needed."
 
@@ -49,6 +49,9 @@ bench-floors: $(VENV)/.installed  ## hit rates of whole replays against their fl
 
 bench-quality: $(VENV)/.installed  ## Meander beside what one would build instead, as JSON: DATASET, DATA=DIR, ARGS=--no-repeats
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py --dataset $(DATASET) $(if $(DATA),--path $(DATA)) $(ARGS)
+
+bench-ablation: $(VENV)/.installed  ## what each feature of the blend is worth, left out, as JSON: DATASET, DATA=DIR, ARGS=--no-repeats
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ablation.py --dataset $(DATASET) $(if $(DATA),--path $(DATA)) $(ARGS)
 
 peers: .venv-peers/.installed  ## install into .venv-peers what bench-quality can be run against, once: ALS and SASRec of others
 
