@@ -1,4 +1,4 @@
-"""What was shown to a person several times, and not chosen, sinks: how often it was, and what that costs a score."""
+"""What was shown to a person several times, and not chosen, sinks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def passed_over(counts: dict[int, int], shown: Sequence[int], taken: Collection[
 
 
 def penalties(counts: Mapping[int, int], n: int, dial: float) -> Doubles:
-    """What each of `n` items loses (N,), nats: `dial` a doubling of how often it was passed over, nothing the first time.
+    """What each of `n` items loses (N,), nats: `dial` per doubling of the times it was passed over, so nothing for one.
 
     >>> penalties({0: 1, 2: 2, 3: 8}, 5, 0.5).tolist()
     [0.0, 0.0, 0.5, 1.5, 0.0]

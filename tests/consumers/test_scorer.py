@@ -1,14 +1,17 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pytest
 
+from consumers import people
 from consumers.scorer import ScorerHandler
 from consumers.shelf import NextItem
 from stream import events, messages, topics
 from stream.errors import BadRecord
+from stream.fatigue import REASON
 from stream.linear import LinearModel, Table
 from stream.messages import Fresh, ItemVector, ModelHealth, ModelVersion, UserState
 from stream.records import Output, Record
@@ -265,6 +268,63 @@ def test_without_a_drift_space_lists_differ_by_text(dial: float, listed: list[st
     (made,) = lists(drive.buy("ann", 2000.0, "i4"))
     assert [item.item_id for item in made.items] == listed
     assert [("variety" in item.why) for item in made.items] == [False, dial > 0]
+
+
+def bored(**scoring: Any) -> tuple[Driver, list[events.Recommendation]]:
+    """Ann, who takes i9 again and again, whatever else is listed; and her eight lists."""
+    drive = Driver(handler(**scoring))
+    for t, bought in enumerate(["i1"] * 6 + ["i2"] * 5 + ["i3"] * 4 + ["i4"] * 3):
+        drive.buy(f"u{t}", 100.0 * t, bought)
+    return drive, lists(out for n in range(8) for out in drive.buy("ann", 5000.0 + 100 * n, "i9"))
+
+
+def listed(made: events.Recommendation) -> list[str]:
+    return [item.item_id for item in made.items]
+
+
+def test_what_was_shown_several_times_and_not_taken_sinks() -> None:
+    _, plain = bored()
+    drive, tired = bored(fatigue=0.5)
+    assert [listed(made) for made in plain] == [["i9", "i4", "i3"]] * 8
+    assert [made.items for made in tired[:3]] == [made.items for made in plain[:3]]  # to be shown once costs nothing
+    fourth = tired[3].items[1]
+    assert (fourth.item_id, fourth.reasons[REASON]) == ("i4", -0.5)  # two lists were passed over, the third lies there
+    assert fourth.score == pytest.approx(plain[3].items[1].score - 0.5, abs=1e-4)
+    assert "i3" not in listed(tired[3])
+    assert listed(tired[5]) == ["i9", "i2", "i1"]
+    for item in (item for made in tired for item in made.items):
+        assert sum(item.reasons.values()) == pytest.approx(item.score, abs=1e-3)
+    assert {item.reasons.get(REASON) for made in tired for item in made.items if item.item_id == "i9"} == {None}
+    assert drive.scorer.parts[0].arrival == bored()[0].scorer.parts[0].arrival  # the headline knows nothing of it
+
+
+def test_what_is_taken_after_all_comes_back() -> None:
+    drive, tired = bored(fatigue=0.5)
+    assert "i4" not in listed(tired[-1])
+    (made,) = lists(drive.buy("ann", 6000.0, "i4"))  # its block is open still
+    back = next(item for item in made.items if item.item_id == "i4")
+    assert REASON not in back.reasons
+    drive.buy("ann", 6100.0, "i9")
+    ann, i4 = drive.scorer.parts[0].people["ann"], drive.scorer.catalogue.ordinals["i4"]
+    assert i4 not in ann.ignored
+    (output,) = drive.send(topics.USER_STATES, "ann", None)[:1]
+    assert (output.key, output.value) == (b"u/ann", None)  # the counts go with the person
+    drive.seq.clear()
+    assert REASON not in {reason for item in lists(drive.buy("ann", 7000.0, "i9"))[0].items for reason in item.reasons}
+
+
+def test_without_the_dial_nothing_is_counted() -> None:
+    drive, _ = bored()
+    assert not any(person.ignored for person in drive.scorer.parts[0].people.values())
+
+
+def test_a_person_written_before_there_were_counts_can_be_read() -> None:
+    drive, _ = bored(fatigue=0.5)
+    written = next(o.value for o in drive.scorer.snapshot() if o.key == b"u/ann") or b""
+    older = msgspec.msgpack.encode(msgspec.msgpack.decode(written)[:-1])
+    saved = people.read_state(older)
+    assert isinstance(saved, people.SavedPerson)
+    assert saved == msgspec.structs.replace(cast(people.SavedPerson, people.read_state(written)), ignored={})
 
 
 def test_items_are_recommended_from_when_they_are_available() -> None:
