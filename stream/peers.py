@@ -28,6 +28,7 @@ Ints = NDArray[np.int64]
 NEIGHBOURS = 400
 NEWEST = 100  # things of a person that are looked at, as the one who asks and as a neighbour
 LOOKED_UP = 100_000  # owners that are looked at for one person, those of the rarest of their things first
+OLD = 12  # half-lives after which a taking counts for nothing
 AGAIN = 2.0, 10.0  # of an item of which nothing is known: so many of so many visits are repeats
 HALF_LIFE_S = 10 * 86_400.0
 _GROW = 1024
@@ -49,9 +50,10 @@ class Peers:
     rows: dict[str, int] = field(default_factory=dict)  # person → row
     used: int = 0  # rows, those of the forgotten included
     owners: list[array[int]] = field(default_factory=list)  # by item: rows of the people who have it
-    times: list[int] = field(default_factory=list)  # by item: visits with it
+    count: Doubles = field(default_factory=lambda: np.zeros(0))  # (N,): number of owners
+    times: Doubles = field(default_factory=lambda: np.zeros(0))  # (N,): visits with it
     newest: NDArray[np.int32] = field(default_factory=lambda: np.full((0, NEWEST), -1, np.int32))  # (p, NEWEST)
-    taken_s: Doubles = field(default_factory=lambda: np.zeros((0, NEWEST)))
+    taken_s: Doubles = field(default_factory=lambda: np.full((0, NEWEST), -np.inf))  # likewise
     size: Doubles = field(default_factory=lambda: np.zeros(0))  # (p,): number of things; 0: forgotten
     tie: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # (p,): decides between equals
 
@@ -59,12 +61,11 @@ class Peers:
         """Take note of a person's past; `added` are items, and visits with them since the last time."""
         row = self._row(user_id)
         for item, times in added.items():
-            while item >= len(self.owners):
-                self.owners.append(array("i"))
-                self.times.append(0)
+            self._reserve(item)
             self.times[item] += times
             if past.owned[item] == times:
                 self.owners[item].append(row)
+                self.count[item] += 1
         kept = list(islice(reversed(past.owned), NEWEST))
         self.newest[row, : len(kept)] = kept
         self.taken_s[row, : len(kept)] = [past.bought_s[item] for item in kept]
@@ -74,16 +75,18 @@ class Peers:
         """Forget a person."""
         row = self.rows.pop(user_id, None)
         if row is not None:
-            self.size[row], self.newest[row] = 0.0, -1
+            self.size[row], self.newest[row], self.taken_s[row] = 0.0, -1, -np.inf
             for item in past.owned:
                 self.owners[item].remove(row)
+                self.count[item] -= 1
                 self.times[item] -= past.owned[item]
 
     def rates(self, items: Collection[int]) -> Doubles:
         """How often each of `items` is taken again: the share of visits with it that were not the person's first."""
-        known = [item if item < len(self.times) else -1 for item in items]
-        times = np.array([self.times[i] if i >= 0 else 0 for i in known], np.float64)
-        owners = np.array([len(self.owners[i]) if i >= 0 else 0 for i in known], np.float64)
+        asked = np.fromiter(items, np.int64, len(items))
+        known = asked < len(self.count)
+        times, owners = np.zeros(len(asked)), np.zeros(len(asked))
+        times[known], owners[known] = self.times[asked[known]], self.count[asked[known]]
         return (times - owners + AGAIN[0]) / (times + AGAIN[1])
 
     def scores(self, user_id: str, owned: Sequence[int], now_s: float, n: int) -> Doubles:
@@ -94,12 +97,13 @@ class Peers:
         if not len(near):
             return out
         near = near[np.lexsort((self.tie[near], -like[near]))[:NEIGHBOURS]]
-        items, age_s = self.newest[near], np.maximum(now_s - self.taken_s[near], 0.0)
-        weight = like[near, None] * np.exp2(-age_s / HALF_LIFE_S)
-        known = items >= 0
-        out += np.bincount(items[known], weights=weight[known], minlength=n)[:n]
+        lately = self.taken_s[near] > now_s - OLD * HALF_LIFE_S  # (neighbours, NEWEST); not where there is nothing
+        who, place = np.nonzero(lately)
+        age_s = np.maximum(now_s - self.taken_s[near[who], place], 0.0)
+        weight = like[near[who]] * np.exp2(-age_s / HALF_LIFE_S)
+        out += np.bincount(self.newest[near[who], place], weights=weight, minlength=n)[:n]
         found = np.flatnonzero(out)
-        out[found] /= (np.array([len(self.owners[item]) for item in found.tolist()]) + 20.0) ** 0.25
+        out[found] /= (self.count[found] + 20.0) ** 0.25
         return out
 
     def _likeness(self, user_id: str, owned: Sequence[int]) -> Doubles:
@@ -117,6 +121,14 @@ class Peers:
             like[self.rows[user_id]] = 0.0
         return like
 
+    def _reserve(self, item: int) -> None:
+        """Make room for an item."""
+        while item >= len(self.owners):
+            self.owners.append(array("i"))
+        if item >= len(self.count):
+            more = np.zeros(max(item, _GROW))
+            self.count, self.times = np.concatenate([self.count, more]), np.concatenate([self.times, more])
+
     def _row(self, user_id: str) -> int:
         """The row of a person, a new one if they have none."""
         row = self.rows.get(user_id)
@@ -125,7 +137,7 @@ class Peers:
         if self.used == len(self.size):
             more = max(self.used // 2, _GROW)
             self.newest = np.vstack([self.newest, np.full((more, NEWEST), -1, np.int32)])
-            self.taken_s = np.vstack([self.taken_s, np.zeros((more, NEWEST))])
+            self.taken_s = np.vstack([self.taken_s, np.full((more, NEWEST), -np.inf)])
             self.size = np.concatenate([self.size, np.zeros(more)])
             self.tie = np.concatenate([self.tie, np.zeros(more, np.int64)])
         row = self.rows[user_id] = self.used

@@ -140,7 +140,7 @@ class Training(Section):
     max_steps: int = Field(
         1_400, ge=1, description="optimiser steps of the first training, at most; capped in steps, not seconds"
     )
-    max_refresh_steps: int = Field(900, ge=1, description="optimiser steps of a refresh, at most")
+    max_refresh_steps: int = Field(600, ge=1, description="optimiser steps of a refresh, at most")
     batch_size: int = Field(16, ge=1, description="windows of model.context interactions per optimiser step")
     learning_rate: float = Field(4e-3, gt=0, description="of the first training, at its highest")
     refresh_learning_rate: float = Field(1e-3, gt=0, description="of a refresh, at its highest")
