@@ -216,7 +216,8 @@ class ScorerHandler:
         item = self._item(fresh.item_id, part)
         opened = person.open
         if opened is None:
-            opened = Open(state.block, fresh.at_s, served=person.served, drifted=person.profile.drifted)
+            profile = person.profile  # stands until the record's own is known, which speaks of its last event
+            opened = Open(state.block, fresh.at_s, served=person.served, profile=profile, drifted=profile.drifted)
             person.open = opened
             opened.losses[3:] = np.nan
         opened.at_s = max(opened.at_s, fresh.at_s)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from consumers import people
+from consumers.people import Part, Person, Profile
 from consumers.scorer import ScorerHandler
 from consumers.shelf import NextItem
 from stream import events, messages, topics
@@ -503,3 +504,23 @@ def test_nothing_is_listed_before_the_warm_up_whatever_is_said() -> None:
     drive = Driver(handler(warm_up_events=3))
     drive.item("i1")
     assert said(drive, "ann", 1.0, [], [1.0, 0.0, 0.0, 0.0]) == []
+
+
+def test_a_block_that_pauses_keeps_what_is_known_of_the_persons_interests() -> None:
+    """Events of one group an hour apart are two blocks, though they come in one record."""
+    drive = Driver(handler())
+    drive.buy("ann", 100.0, "i1")
+    vector = messages.as_bytes(np.ones(64, np.float32))
+    fresh = [Fresh(f"e{n}", f"i{n}", at_s, 1.0, "purchase") for n, at_s in ((2, 1_000.0), (3, 5_000.0))]
+    message = UserState("ann", 3, 0.0, 5_000.0, "s", vector, vector, {}, [], [], [], [], [], 9, "visit", fresh)
+    drive.scorer.parts[0].people["ann"].open.profile = profile = Profile("s", np.ones(64, np.float32))  # type: ignore[union-attr]
+    seen: list[Profile] = []
+    close = drive.scorer._close
+
+    def closing(part: Part, user_id: str, person: Person) -> None:
+        close(part, user_id, person)
+        seen.append(person.profile)
+
+    drive.scorer._close = closing  # type: ignore[method-assign]
+    drive.send(topics.USER_STATES, "ann", messages.encode(message))
+    assert [one is profile for one in seen] == [True, True]  # the first visit's, and that of the second's first block
