@@ -125,8 +125,9 @@ class Peers:
         """Make room for an item."""
         while item >= len(self.owners):
             self.owners.append(array("i"))
-        if item >= len(self.count):
-            more = np.zeros(max(item, _GROW))
+        have = len(self.count)
+        if item >= have:
+            more = np.zeros(max(item + 1 - have, have // 2, _GROW))
             self.count, self.times = np.concatenate([self.count, more]), np.concatenate([self.times, more])
 
     def _row(self, user_id: str) -> int:

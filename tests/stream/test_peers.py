@@ -95,6 +95,12 @@ def test_things_that_too_many_have_are_left_out_first(monkeypatch: pytest.Monkey
     assert np.flatnonzero(of(PEOPLE).scores("eve", [0, 1], 20.0, 12)).tolist() == [0, 1, 2]  # through 1 alone
 
 
+@pytest.mark.parametrize("item", [0, 1, 1_023, 1_024, 5_000])
+def test_any_item_may_come_first(item: int) -> None:
+    made = of({"ann": [(0.0, [item, 2 * item + 1])], "bob": [(0.0, [item])]})
+    assert np.flatnonzero(made.scores("bob", [item], 1.0, 20_000)).tolist() == [item, 2 * item + 1]
+
+
 def test_many_people_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers_, "_GROW", 2)
     made = of({f"u{n}": [(float(n), [n % 3])] for n in range(9)})
