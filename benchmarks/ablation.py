@@ -33,16 +33,14 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import command
 from benchmarks.analysis import Analysis, mean, measured
 from benchmarks.protocol import TELL_S, Log, Outcome, ranks_of, tell
 from benchmarks.quality import Recorder, check
 from consumers.examiner import Examiner, Prepared
-from consumers.replay import has_repeats
 from consumers.replay import replay as play
 from consumers.scorer import ScorerHandler
-from producers import datasets
 from stream.blend import FACTS, FEATURES, Blend
-from stream.settings import load
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -214,15 +212,7 @@ def figures(log: Log, notes: Notes, ranks: dict[str, list[int | None]], product:
 
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What is asked for on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=datasets.NAMES, default=datasets.ONLINE_RETAIL)
-    parser.add_argument("--path", type=Path, help="where the data set lies; ml-100k is not bundled")
-    parser.add_argument("--interactions", type=Path, help="an event log, in place of a data set")
-    parser.add_argument("--items", type=Path, help="items, if they are not in that log")
-    parser.add_argument("--repeats", action=argparse.BooleanOptionalAction, help="else as the log suggests")
-    parser.add_argument("--limit", type=int, help="only so many interactions")
-    parser.add_argument("--policy", help="of the trigger")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = command.parser(__doc__)
     parser.add_argument("--keep", type=int, default=KEEP, help="best candidates noted of each block")
     return parser.parse_args(arguments)
 
@@ -230,16 +220,9 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Replay once, run all variants over what was noted, print their figures."""
     given = options(arguments)
-    data = (
-        datasets.from_files(given.interactions, given.items)
-        if given.interactions
-        else datasets.load(given.dataset, given.path)
-    )
-    interactions = datasets.head(data.interactions, given.limit)
-    repeats = has_repeats(interactions) if given.repeats is None else given.repeats
-    log = Log.of(interactions, repeats)
-    trigger = {"policy": given.policy} if given.policy else {}
-    settings = load(trigger=trigger, scoring={"repeats": repeats}, seed=given.seed)
+    data = command.log(given)
+    settings = command.settings(given, data)
+    log = Log.of(data.interactions, settings.scoring.repeats)
     told_s = time.perf_counter()
 
     def say(line: str) -> None:
@@ -251,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryFile() as file:
         notes, recorder = Notes(file, given.keep), Recorder()
         with notes.taking(), recorder.recording():
-            result = play(data.name, data.items, interactions, settings, on_progress=lambda done, in_all, _: say(
+            result = play(data.name, data.items, data.interactions, settings, on_progress=lambda done, in_all, _: say(
                 f"replay: {done:,} of {in_all:,} events"))  # fmt: skip
         check(recorder.events, recorder.ranks, log)
         ranks = ablate(notes, lambda step: say(f"variants: {step:,} of {len(notes.steps):,} steps"))

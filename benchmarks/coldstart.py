@@ -28,15 +28,15 @@ from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import command
 from benchmarks.analysis import Analysis, mean, measured
 from benchmarks.protocol import K, Log, Mask, tell
 from benchmarks.quality import Recorder, check
 from benchmarks.tails import Doubles
 from consumers import examiner, measures
 from consumers import replay as replay_
-from producers import datasets, synthetic
+from producers import synthetic
 from producers.datasets import Dataset
-from stream import settings as settings_
 from stream.events import Interaction, Item
 from stream.settings import Settings
 from stream.text import TextEncoder
@@ -196,42 +196,26 @@ def compared(
     }
 
 
-def made(seed: int) -> Dataset:
+def made(seed: int, limit: int | None = None) -> Dataset:
     """A small log of people who turn to another topic, and search for it before."""
     plan = synthetic.Plan(users=150, items=400, events=5_000, days=60, swaps=0.6, gradual=0.0, says=1.0, seed=seed)
     world = synthetic.World(plan)
-    return Dataset("made", world.items, list(world.interactions()))
+    return Dataset("made", world.items, list(world.interactions())[:limit])
 
 
 def options() -> argparse.Namespace:
     """What is asked for on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=datasets.NAMES, default=datasets.ONLINE_RETAIL)
-    parser.add_argument("--path", type=Path, help="where the data set lies; ml-100k is not bundled")
-    parser.add_argument("--interactions", type=Path, help="an event log, in place of a data set")
-    parser.add_argument("--items", type=Path, help="items, if they are not in that log")
+    parser = command.parser(__doc__)
     parser.add_argument("--says", action="store_true", help="a made log with searches, in place of a data set")
-    parser.add_argument("--repeats", action=argparse.BooleanOptionalAction, help="else as the log suggests")
-    parser.add_argument("--limit", type=int, help="only so many interactions")
     parser.add_argument("--without", nargs="*", choices=TAKEN, default=TAKEN, help="what is taken away, by turns")
-    parser.add_argument("--policy", help="of Meander's trigger")
-    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
 def main() -> None:
     """Replay all arms, print their figures."""
     given = options()
-    if given.says:
-        data = made(given.seed)
-    elif given.interactions:
-        data = datasets.from_files(given.interactions, given.items)
-    else:
-        data = datasets.load(given.dataset, given.path)
-    data = Dataset(data.name, data.items, datasets.head(data.interactions, given.limit))
-    repeats = replay_.has_repeats(data.interactions) if given.repeats is None else given.repeats
-    trigger = {"policy": given.policy} if given.policy else {}
-    settings = settings_.load(trigger=trigger, scoring={"repeats": repeats}, seed=given.seed)
+    data = made(given.seed, given.limit) if given.says else command.log(given)
+    settings = command.settings(given, data)
     print(json.dumps(compared(data, settings, given.without), indent=2))
 
 

@@ -30,15 +30,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks import peers
+from benchmarks import command, peers
 from benchmarks.analysis import Analysis
 from benchmarks.baselines import BASELINES, Baseline
 from benchmarks.lists import Catalogue, Lists, Sent
 from benchmarks.protocol import TELL_S, Log, Outcome, examine, tell
 from consumers import examiner, measures, replay
-from producers import datasets
 from producers.datasets import Dataset
-from stream import settings as settings_
 from stream import topics
 from stream.events import Interaction, decode
 from stream.records import Output
@@ -157,15 +155,7 @@ def check(events: Sequence[tuple[str, str]], ranks: Sequence[int | None], log: L
 
 def options() -> argparse.Namespace:
     """What is asked for on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=datasets.NAMES, default=datasets.ONLINE_RETAIL)
-    parser.add_argument("--path", type=Path, help="where the data set lies; ml-100k is not bundled")
-    parser.add_argument("--interactions", type=Path, help="an event log, in place of a data set")
-    parser.add_argument("--items", type=Path, help="items, if they are not in that log")
-    parser.add_argument("--repeats", action=argparse.BooleanOptionalAction, help="else as the log suggests")
-    parser.add_argument("--limit", type=int, help="only so many interactions")
-    parser.add_argument("--policy", help="of Meander's trigger")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = command.parser(__doc__)
     parser.add_argument("--methods", nargs="*", choices=[*BASELINES, *peers.NAMES], help="in place of all there are")
     parser.add_argument("--no-meander", action="store_true", help="the others alone")
     given = parser.parse_args()
@@ -188,22 +178,15 @@ def made(names: Sequence[str], log: Log, seed: int) -> dict[str, Baseline]:
 def main() -> None:
     """Run all methods, print their figures."""
     given = options()
-    data = (
-        datasets.from_files(given.interactions, given.items)
-        if given.interactions
-        else datasets.load(given.dataset, given.path)
-    )
-    interactions = datasets.head(data.interactions, given.limit)
-    repeats = replay.has_repeats(interactions) if given.repeats is None else given.repeats
-    log = Log.of(interactions, repeats)
+    data = command.log(given)
+    settings = command.settings(given, data)
+    log = Log.of(data.interactions, settings.scoring.repeats)
     tell(f"{data.name}: {int(log.tested.sum()):,} of {len(log.users):,} events are tested")
-    trigger = {"policy": given.policy} if given.policy else {}
-    settings = settings_.load(trigger=trigger, scoring={"repeats": repeats}, seed=given.seed)
     encoder = TextEncoder.load(settings.model)
     catalogue = Catalogue.of(data.items, log.item_ids, encoder)
     outcomes = examine(log, made(given.methods, log, given.seed), catalogue)
     if not given.no_meander:
-        outcomes = {MEANDER: meander(data, log, interactions, settings, catalogue, encoder)} | outcomes
+        outcomes = {MEANDER: meander(data, log, data.interactions, settings, catalogue, encoder)} | outcomes
     print(json.dumps(result(data.name, log, outcomes, given.seed), indent=2))
 
 

@@ -22,7 +22,7 @@ from stream.messages import UserState
 from stream.ranker import Ranker
 from stream.ranking import top
 from stream.settings import Settings
-from stream.speakers import followed, strongest
+from stream.speakers import followed, strongest, together
 
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -102,7 +102,8 @@ class Lister:
     ) -> Iterator[dict[str, list[int]]]:
         """For each item of the list: those of the history that speak for it, by the way in which they do."""
         live, newest = self.shelf.live, owned[-LOOKED_AT:]
-        ways = {TOGETHER: self.ranker.because(tail, best), NEXT: followed(self.ranker.tables, counts, tail, best)}
+        tables = self.ranker.tables
+        ways = {TOGETHER: together(tables, tail, best), NEXT: followed(tables, counts, tail, best)}
         if live and live.placed:
             ways[LIKE] = strongest(live.placed.weights(newest, best), newest, best)
         for row in range(len(best)):

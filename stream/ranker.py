@@ -168,23 +168,6 @@ class Ranker:
                 out[feature, items] = values
         return out
 
-    def because(self, tail: Sequence[int], items: Sequence[int], most: int = 3) -> list[list[int]]:
-        """For each of `items`: the items of the tail that speak most for it through co-occurrence, strongest first."""
-        newest = list(dict.fromkeys(tail[: -TAIL - 1 : -1]))  # (T,)
-        if not newest or not items:
-            return [[] for _ in items]
-        place = np.full(len(self.catalogue) + 1, -1)  # ordinal → place in the tail; the last is for free slots
-        place[newest] = np.arange(len(newest))
-        weight = np.zeros((len(items), len(newest)))
-        for table in self.tables:
-            columns, weights = table.neighbours.at(np.asarray(items))  # (k, C)
-            places = place[columns]
-            row, slot = np.nonzero(places >= 0)
-            np.add.at(weight, (row, places[row, slot]), weights[row, slot])
-        weight *= RECENCY ** np.arange(len(newest))
-        order = np.argsort(-weight, axis=1, kind="stable")[:, :most]
-        return [[newest[i] for i in best if shares[i] > 0] for best, shares in zip(order, weight, strict=True)]
-
     def _neighbours(self, tail: Sequence[int], counts: Doubles, out: Doubles) -> None:
         n = out.shape[1]
         newest = np.array(tail[: -TAIL - 1 : -1], np.int64)  # (T,), newest first

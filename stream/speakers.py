@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.ranker import NEXT, SHRINK
-from stream.statistics import FOLLOW, ItemStats
+from stream.ranker import NEXT, RECENCY, SHRINK
+from stream.statistics import FOLLOW, TAIL, ItemStats
 
 Doubles = NDArray[np.float64]
 
@@ -37,6 +37,22 @@ def strongest(weights: Doubles, history: Sequence[int], items: Sequence[int]) ->
     return out
 
 
+def together(tables: Iterable[ItemStats], tail: Sequence[int], items: Sequence[int]) -> list[list[int]]:
+    """For each of `items`: the items of the tail that it was taken together with most, the newest counting most.
+
+    Args:
+        tables: statistics, summed at read.
+        tail: ordinals, oldest first.
+        items: ordinals (k).
+    """
+    newest = list(dict.fromkeys(tail[: -TAIL - 1 : -1]))  # (T,)
+    if not newest or not items:
+        return [[] for _ in items]
+    weights = sum((table.neighbours.between(items, newest) for table in tables), np.zeros((len(items), len(newest))))
+    weights *= RECENCY ** np.arange(len(newest))
+    return strongest(weights.T, newest, items)
+
+
 def followed(
     tables: Iterable[ItemStats], counts: Doubles, tail: Sequence[int], items: Sequence[int]
 ) -> list[list[int]]:
@@ -49,15 +65,8 @@ def followed(
         items: ordinals (k).
     """
     last = list(dict.fromkeys(tail[: -FOLLOW - 1 : -1]))  # newest first
-    weights = np.zeros((len(last), len(items)))
     if not last or not items:
         return [[] for _ in items]
-    place = np.full(len(counts) + 1, -1)  # ordinal → place among `items`; the last is for free slots
-    place[items] = np.arange(len(items))
-    for table in tables:
-        columns, found = table.followers.at(np.asarray(last))  # (T, C)
-        places = place[columns]
-        row, slot = np.nonzero(places >= 0)
-        np.add.at(weights, (row, places[row, slot]), found[row, slot])
+    weights = sum((table.followers.between(last, items) for table in tables), np.zeros((len(last), len(items))))
     weights *= (NEXT ** np.arange(len(last)) / (counts[last] + SHRINK / 2))[:, None]
     return strongest(weights, last, items)

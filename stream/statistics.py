@@ -100,6 +100,18 @@ class BoundedRows:
         self.reserve(int(rows.max()) + 1)
         return self.columns[rows], self.weights[rows]
 
+    def between(self, rows: Sequence[int], columns: Sequence[int]) -> Doubles:
+        """The weights (T, k) of distinct `columns` (k,) in `rows` (T,), dense; zero where there is none."""
+        self.reserve(max([*rows, *columns], default=-1) + 1)
+        place = np.full(len(self.columns) + 1, -1)  # column → place among `columns`; the last is for free slots
+        place[columns] = np.arange(len(columns))
+        found, weights = self.columns[rows], self.weights[rows]  # (T, C)
+        places = place[found]
+        row, slot = np.nonzero(places >= 0)
+        out = np.zeros((len(rows), len(columns)))
+        out[row, places[row, slot]] = weights[row, slot]
+        return out
+
     def put(self, row: int, columns: Sequence[int], weights: Sequence[float]) -> None:
         """Replace one row by what `row` gave."""
         self.reserve(max([row, *columns]) + 1)

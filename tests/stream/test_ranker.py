@@ -86,12 +86,3 @@ def test_repeats_count_and_age() -> None:
 def test_the_model_speaks_as_it_is() -> None:
     logits = np.array([1, 2, 3, 4], np.float32)
     assert row(ranker().features(View(), 0.0, logits), "language model") == [1, 2, 3, 4]
-
-
-def test_because_names_the_strongest_neighbours() -> None:
-    r = ranker()
-    for _ in range(3):
-        r.tables[0].learn(0.0, [], [0, 3])
-    r.tables[0].learn(0.0, [], [1, 3])
-    assert r.because([1, 0, 2], [3, 2]) == [[0, 1], []]
-    assert r.because([], [3]) == [[]]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.speakers import MOST, followed, strongest
+from stream.speakers import MOST, followed, strongest, together
 from stream.statistics import ItemStats
 
 DAY_S = 86_400.0
@@ -25,6 +25,15 @@ def test_the_strongest_come_first_and_few_of_them() -> None:
 def test_an_item_never_speaks_for_itself_and_nothing_speaks_against() -> None:
     assert strongest(np.array([[9.0], [-1.0], [0.5]]), [1, 2, 3], [1]) == [[3]]
     assert strongest(np.zeros((0, 2)), [], [1, 2]) == [[], []]
+
+
+def test_together_names_the_strongest_neighbours() -> None:
+    stats = ItemStats(60.0, 600.0, 10)
+    for _ in range(3):
+        stats.learn(0.0, [], [0, 3])
+    stats.learn(0.0, [], [1, 3])
+    assert together([stats], [1, 0, 2], [3, 2]) == [[0, 1], []]
+    assert together([stats], [], [3]) == [[]]
 
 
 def test_what_an_item_came_after() -> None:
