@@ -170,14 +170,14 @@ class EncoderHandler:
         except BadRecord:
             return  # interest reads the topic too, and parks it
         partition = record.partition
-        if event.text is None or not event.text.strip():
+        if not event.says:
             return
 
         def made(vector: Floats) -> Output:
             message = TextVector(event.event_id, event.user_id, event.at_s, as_bytes(vector))
             return Output(TEXT_VECTORS, event.user_id.encode(), encode(message), partition)
 
-        self._waiting.append(_Waiting(event.text, "text", made))
+        self._waiting.append(_Waiting(event.text or "", "text", made))
 
     # ------------------------------------------------------------------ adapters
 
