@@ -13,7 +13,7 @@ from consumers.items import Items
 from consumers.measures import Measures
 from consumers.people import LOSSES, Open, Part, Person, Profile
 from consumers.shelf import Shelf
-from stream.blend import Expectation, log_sum_exp, standardise, with_version
+from stream.blend import Contest, Expectation, best_of, log_sum_exp, standardise, with_version
 from stream.ranker import Past, Ranker, View
 from stream.ranking import rank_of, top
 from stream.settings import Scoring
@@ -41,7 +41,7 @@ class Prepared:
     logits: NDArray[np.float32] | None  # (N,), of the live model
     model_total: float  # log-sum-exp of the logits over the headline candidates
     stranger: list[int]  # the list that would have been served to someone without one
-    companions: dict[int, tuple[Doubles, float]]  # by column of LOSSES: scores (N,), log-sum-exp
+    companions: dict[int, tuple[Doubles, Contest]]  # by column of LOSSES: scores (N,), and against the live ones
 
 
 @dataclass(slots=True)
@@ -119,48 +119,50 @@ class Examiner:
         raw = self.ranker.features(view, part.clock_s, logits, linear, peers, counts)
         z, known = standardise(raw, headline), person.facts(part.clock_s)
         popular = np.expm1(raw[0])
+        expected = part.blend.expect(z, headline, known)
         self._key, self._prepared = key, Prepared(
             headline=headline,
             catalogue=headline | self.items.available(part.clock_s, taken),
-            expected=part.blend.expect(z, headline, known),
+            expected=expected,
             popular=popular,
             popular_total=float(np.log((popular[headline] + SMOOTHING).sum())),
             logits=logits,
             model_total=log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
             stranger=top(popular, headline, self.config.k) if not opened.served else [],
-            companions=self._companions(user_id, person, opened, part.blend.weights_for(known), z, headline),
+            companions=self._companions(user_id, person, opened, part.blend.weights_for(known), expected, headline),
         )  # fmt: skip
         return self._prepared
 
     def _companions(
-        self, user_id: str, person: Person, opened: Open, weights: Doubles, z: Doubles, headline: Mask
-    ) -> dict[int, tuple[Doubles, float]]:
+        self, user_id: str, person: Person, opened: Open, weights: Doubles, live: Expectation, headline: Mask
+    ) -> dict[int, tuple[Doubles, Contest]]:
         """The blend with another version in place of the live one: a shadow always, the others on a share of blocks."""
         if not person.tail or self.shelf.live is None:
             return {}
         roles = ["shadow"] if self.shelf.shadow_name else []
         if zlib.crc32(f"{user_id}|{opened.block}".encode()) / 2**32 < self.config.shadow_share:
             roles += ["parent", "reference"]
-        out: dict[int, tuple[Doubles, float]] = {}
+        out: dict[int, tuple[Doubles, Contest]] = {}
         for role in roles:
             slot = self.items.filled(self.shelf.companion(role))
             if slot is not None:
                 logits = slot.logits(person.tail, person.tail_s)
-                scores = weights @ with_version(z, logits, slot.linear(person.owned), headline)
-                out[LOSSES.index(role)] = (scores, log_sum_exp(scores[headline]))
+                scores = weights @ with_version(live.z, logits, slot.linear(person.owned), headline)
+                contest = Contest.of(live.scores, scores, live.hard, best_of(scores, headline))
+                out[LOSSES.index(role)] = (scores, contest)
         return out
 
 
 def _losses(prepared: Prepared, item: int, rank: int) -> Doubles:
-    """Losses (7,) of one event, in the order of LOSSES; nan where not taken."""
+    """Losses (7,) of one event, and gains of companions, in the order of LOSSES; nan where not taken."""
     losses = np.full(len(LOSSES), np.nan)
     losses[BLEND] = prepared.expected.loss(item)
     losses[POPULARITY] = prepared.popular_total - float(np.log(prepared.popular[item] + SMOOTHING))
     losses[MODEL_ALONE] = losses[POPULARITY]  # without a history the model has no say
     if prepared.logits is not None:
         losses[MODEL_ALONE] = prepared.model_total - float(prepared.logits[item])
-    for column, (scores, total) in prepared.companions.items():
-        losses[column] = total - float(scores[item])
+    for column, (scores, contest) in prepared.companions.items():
+        losses[column] = contest.gain(item)
         if column == SHADOW:
             losses[SHADOW_MRR] = 1 / (rank_of(scores, item, prepared.headline) + 1) - 1 / (rank + 1)
     return losses

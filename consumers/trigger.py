@@ -185,7 +185,7 @@ class TriggerHandler:
             return []
         for block in health.blocks:
             if block.shadow is not None:
-                self._test.update(block.blend - block.shadow, float(block.n), block.shadow_mrr or 0.0)
+                self._test.update(block.shadow, float(block.n), block.shadow_mrr or 0.0)
         return [] if self._test.verdict == "undecided" else [self._rule(candidate, self._test)]
 
     def _rule(self, candidate: ModelVersion, test: SequentialTest) -> Output:

@@ -95,6 +95,44 @@ def log_sum_exp(scores: Doubles) -> float:
     return top + float(np.log(np.exp(scores - top).sum()))
 
 
+def best_of(scores: Doubles, candidates: Mask) -> Ints:
+    """Ordinals of the `HARD` best candidates (N,) by their scores (N,), ascending; more where the last ones tie."""
+    inside = scores[candidates]
+    n = len(inside)
+    least = float(np.partition(inside, n - HARD)[n - HARD]) if n > HARD else -np.inf
+    return np.flatnonzero(candidates & (scores >= least))
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Two blends over the candidates that either has among its best: which of the two expected the choice?
+
+    Paired, and a proper scoring rule: the set is fixed before the choice is seen, and is the same for both. A choice
+    outside of it says nothing, since neither would have listed it; how the two share out the thousands of items
+    that nobody sees is no reason to prefer one.
+
+    >>> first, second = np.array([2.0, 0.0, -9.0]), np.array([0.0, 2.0, -9.0])
+    >>> contest = Contest.of(first, second, np.array([0, 1]), np.array([0, 1]))
+    >>> contest.gain(0), contest.gain(1), contest.gain(2)
+    (-2.0, 2.0, 0.0)
+    """
+
+    rows: Ints  # (m,): ordinals, ascending
+    margin: Doubles  # (m,): nats by which the second expects each of them more than the first
+
+    @classmethod
+    def of(cls, first: Doubles, second: Doubles, best_first: Ints, best_second: Ints) -> Contest:
+        """From the scores (N,) of both, and the ordinals of the best candidates of each."""
+        rows = np.union1d(best_first, best_second)
+        one, other = first[rows], second[rows]
+        return cls(rows, (other - log_sum_exp(other)) - (one - log_sum_exp(one)))
+
+    def gain(self, item: int) -> float:
+        """Nats by which the second is better than the first, given the choice `item`."""
+        at = int(np.searchsorted(self.rows, item))
+        return float(self.margin[at]) if at < len(self.rows) and self.rows[at] == item else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """What a blend expects of a choice among candidates, before it is seen."""
@@ -103,7 +141,7 @@ class Expectation:
     facts: Doubles  # (C,)
     scores: Doubles  # (N,)
     total: float  # log-sum-exp of the candidates' scores
-    least: float  # score of the worst of the `HARD` best candidates
+    hard: Ints  # (at least HARD, or all): the best candidates, ordinals ascending
     mean: Doubles  # (F,): expected features among those
 
     def loss(self, item: int) -> float:
@@ -112,7 +150,7 @@ class Expectation:
 
     def gradient(self, item: int) -> Doubles:
         """Gradient (C, F) of the log-likelihood of `item` among the best candidates; zero where it is none."""
-        if self.scores[item] < self.least:
+        if item not in self.hard:
             return np.zeros((len(self.facts), len(self.mean)))
         return np.outer(self.facts, self.z[:, item] - self.mean)
 
@@ -151,13 +189,10 @@ class Blend:
     def expect(self, z: Doubles, candidates: Mask, facts: Doubles) -> Expectation:
         """Softmax over the candidates (N,) of z-scored features (F, N), for a person with these facts (C,)."""
         scores = self.weights_for(facts) @ z
-        inside = scores[candidates]
-        n = len(inside)
-        least = float(np.partition(inside, n - HARD)[n - HARD]) if n > HARD else -np.inf
-        hard = np.flatnonzero(candidates & (scores >= least))
+        hard = best_of(scores, candidates)
         best = scores[hard]
         share = np.exp(best - log_sum_exp(best))  # sums to 1
-        return Expectation(z, facts, scores, log_sum_exp(inside), least, z[:, hard] @ share)
+        return Expectation(z, facts, scores, log_sum_exp(scores[candidates]), hard, z[:, hard] @ share)
 
     def learn(self, gradient: Doubles, n: int = 1) -> None:
         """One step along the sum of the gradients (C, F) of a block's `n` events.

@@ -1,8 +1,9 @@
 """The gate: is a candidate better than the live model, on events that neither has learned?
 
-Two tests of the same thing, the paired difference of log-loss between the blend with the live model and with the
-candidate. `judge` looks once, at the held-out end of the training window; `SequentialTest` looks after every arriving
-block while an undecided candidate runs in shadow.
+Two tests of the same thing, the paired gain in log-loss of the blend with the candidate over the blend with the live
+model, among the items that either would put forward (`stream.blend.Contest`). `judge` looks once, at the held-out
+end of the training window; `SequentialTest` looks after every arriving block while an undecided candidate runs in
+shadow.
 """
 
 from __future__ import annotations
@@ -28,13 +29,12 @@ MIN_PEOPLE = 20  # fewer resampled people say nothing
 class PairedBlocks:
     """k blocks of held-out events, each tested with the live model and with the candidate in the same blend.
 
-    Losses are means per event in nats, reciprocal ranks means per event.
+    Gains are means per event in nats, reciprocal ranks means per event.
     """
 
     users: NDArray[Any]  # (k,) whose block it is: names or codes
     n: NDArray[np.int64]  # (k,) events that could be tested
-    live_loss: Doubles  # (k,)
-    candidate_loss: Doubles  # (k,)
+    gain: Doubles  # (k,) in log-loss, of the candidate over the live model
     live_rr: Doubles  # (k,)
     candidate_rr: Doubles  # (k,)
     drifted: NDArray[np.bool_]  # (k,) the user's interests had just moved
@@ -66,14 +66,13 @@ def judge(pairs: PairedBlocks, gate: Gate, seed: int) -> Verdict:
     prove a bound on it takes 20 times the events.
 
     >>> rng = np.random.default_rng(0)
-    >>> loss = rng.exponential(6.0, 400)
-    >>> better = loss - rng.normal(0.2, 1.0, 400)
+    >>> gain = rng.normal(0.2, 1.0, 400)
     >>> rank = np.full(400, 0.1)
     >>> pairs = PairedBlocks(
-    ...     np.arange(400) % 100, np.ones(400, np.int64), loss, better, rank, rank, np.zeros(400, bool))
+    ...     np.arange(400) % 100, np.ones(400, np.int64), gain, rank, rank, np.zeros(400, bool))
     >>> verdict = judge(pairs, Gate(), seed=0)
     >>> verdict.verdict, round(verdict.numbers["gain"], 2)
-    ('promoted', 0.18)
+    ('promoted', 0.16)
     """
     numbers: dict[str, float] = {"events": float(pairs.n.sum()), "blocks": float(len(pairs))}
     people = len(np.unique(pairs.users))
@@ -114,7 +113,7 @@ class _Part:
 
         self.people = int(codes.max()) + 1 if len(codes) else 0
         self.n = np.bincount(codes, weights=n) if len(codes) else np.zeros(0)
-        self.gain = per_person(pairs.live_loss - pairs.candidate_loss)
+        self.gain = per_person(pairs.gain)
         self.live_rr, self.candidate_rr = per_person(pairs.live_rr), per_person(pairs.candidate_rr)
 
     def numbers(self, gate: Gate, seed: int) -> dict[str, float]:
@@ -175,7 +174,7 @@ class SequentialTest:
     verdict: Call = field(default="undecided")
 
     def update(self, difference: float, weight: float, rr_difference: float = 0.0) -> None:
-        """Take one block: the live loss minus the candidate's (nats per event), and how many events it has.
+        """Take one block: the candidate's gain over the live model (nats per event), and how many events it has.
 
         `rr_difference` is the candidate's mean reciprocal rank minus the live one's. A verdict stays.
         """

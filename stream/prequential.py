@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.blend import Blend, standardise, with_version
+from stream.blend import Blend, Contest, Expectation, standardise, with_version
 from stream.gate import PairedBlocks
 from stream.history import LoggedEvent
 from stream.linear import LinearModel, Placed
@@ -62,7 +62,6 @@ class _Arm:
     matrix: Floats
     placed: Placed | None  # the linear model
     blend: Blend
-    losses: list[float] = field(default_factory=list)
     ranks: list[float] = field(default_factory=list)  # reciprocal, mean per block
 
     def logits(self, person: Past) -> Floats | None:
@@ -139,6 +138,7 @@ class _Run:
     peers: Peers = field(default_factory=Peers)
     users: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    gains: list[float] = field(default_factory=list)  # nats, mean per block
     drifted: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -169,15 +169,18 @@ class _Run:
         peers = self.peers.scores(block[0].user_id, list(person.owned), block[0].at_s, len(counts))
         z = standardise(self.ranker.features(view, block[0].at_s, None, peers=peers, counts=counts), headline)
         known = person.facts(block[0].at_s)
+        tested: list[Expectation] = []
         for arm in (self.live,) if burn_in else (self.live, self.candidate):
             own = with_version(z, arm.logits(person), arm.linear(person), headline)
             expected = arm.blend.expect(own, headline, known)
             if not burn_in:
-                arm.losses.append(float(np.mean([expected.loss(i) for i in items])))
                 ranks = [rank_of(expected.scores, i, headline) for i in items]
                 arm.ranks.append(float(np.mean([1.0 / (r + 1) for r in ranks])))
             arm.blend.learn(np.sum([expected.gradient(i) for i in items], axis=0), len(items))
+            tested.append(expected)
         if not burn_in:
+            contest = Contest.of(tested[0].scores, tested[1].scores, tested[0].hard, tested[1].hard)
+            self.gains.append(float(np.mean([contest.gain(i) for i in items])))
             self.users.append(block[0].user_id)
             self.sizes.append(len(items))
             self.drifted.append(block[0].drifted)
@@ -194,12 +197,11 @@ class _Run:
         self.peers.put(block[0].user_id, person, dict.fromkeys(items, 1))
 
     def outcome(self) -> PairedBlocks:
-        """What both arms lost and ranked, block by block."""
+        """What the candidate gained and both arms ranked, block by block."""
         return PairedBlocks(
             users=np.array(self.users, dtype=str),
             n=np.array(self.sizes, np.int64),
-            live_loss=np.array(self.live.losses),
-            candidate_loss=np.array(self.candidate.losses),
+            gain=np.array(self.gains),
             live_rr=np.array(self.live.ranks),
             candidate_rr=np.array(self.candidate.ranks),
             drifted=np.array(self.drifted, bool),

@@ -205,7 +205,7 @@ def test_a_job_without_an_outcome_is_given_up() -> None:
 
 
 def shadowed(rng: np.random.Generator, gain: float, n: int = 20) -> list[BlockLoss]:
-    return [block(0.5, shadow=float(7.0 - x), shadow_mrr=0.01) for x in rng.normal(gain, 0.3, n)]
+    return [block(0.5, shadow=float(x), shadow_mrr=0.01) for x in rng.normal(gain, 0.3, n)]
 
 
 @pytest.mark.parametrize(("gain", "verdict"), [(0.2, "promoted"), (-0.2, "refused"), (0.0, "refused")])

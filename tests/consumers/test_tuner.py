@@ -61,8 +61,8 @@ def walks(bus: MemoryBus, start: int, stop: int) -> None:
 
 def paired(gain: float) -> PairedBlocks:
     k = 100
-    loss, rank = np.full(k, 3.0), np.full(k, 0.2)
-    return PairedBlocks(np.arange(k) % 25, np.ones(k, np.int64), loss, loss - gain, rank, rank, np.zeros(k, bool))
+    rank = np.full(k, 0.2)
+    return PairedBlocks(np.arange(k) % 25, np.ones(k, np.int64), np.full(k, gain), rank, rank, np.zeros(k, bool))
 
 
 class World:

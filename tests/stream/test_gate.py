@@ -21,13 +21,11 @@ def simulated(seed: int, gain: float, people: int = 120, rr_change: float = 0.0)
     users = np.repeat(np.arange(people), rng.geometric(0.1, people))
     k = len(users)
     own = rng.normal(0, 0.1, people)[users]
-    live = rng.exponential(6.0, k)
     rank = rng.beta(0.2, 2.0, k)
     return PairedBlocks(
         users=users,
         n=rng.geometric(0.5, k),
-        live_loss=live,
-        candidate_loss=live - gain - own - rng.normal(0, 0.5, k),
+        gain=gain + own + rng.normal(0, 0.5, k),
         live_rr=rank,
         candidate_rr=np.clip(rank * (1 + rr_change) + rng.normal(0, 0.01, k), 0, 1),
         drifted=rng.random(k) < 0.1,
@@ -53,9 +51,7 @@ def test_a_real_improvement_is_promoted_and_a_real_loss_refused() -> None:
 def test_numbers_are_arithmetic() -> None:
     users = np.repeat(np.arange(20), 2)  # each person: one block of 1 event and one of 3
     n = np.tile([1, 3], 20)
-    pairs = PairedBlocks(
-        users, n, np.full(40, 5.0), np.tile([4.0, 4.8], 20), np.full(40, 0.10), np.full(40, 0.11), np.zeros(40, bool)
-    )
+    pairs = PairedBlocks(users, n, np.tile([1.0, 0.2], 20), np.full(40, 0.10), np.full(40, 0.11), np.zeros(40, bool))
     numbers = judge(pairs, GATE, 0).numbers
     assert (numbers["events"], numbers["blocks"], numbers["people"]) == (80, 40, 20)
     assert numbers["gain"] == pytest.approx((1 * 1.0 + 3 * 0.2) / 4)
@@ -80,7 +76,7 @@ def test_a_fall_among_those_who_did_not_drift_is_refused() -> None:
     drifted = np.arange(len(pairs)) % 2 == 0
     candidate = np.where(drifted, pairs.live_rr * 1.5, pairs.live_rr * 0.7)
     found = judge(
-        PairedBlocks(pairs.users, pairs.n, pairs.live_loss, pairs.candidate_loss, pairs.live_rr, candidate, drifted),
+        PairedBlocks(pairs.users, pairs.n, pairs.gain, pairs.live_rr, candidate, drifted),
         GATE,
         0,
     )
@@ -93,9 +89,7 @@ def test_better_loss_with_a_slightly_lower_rank_stays_open() -> None:
     rng = np.random.default_rng(0)
     noisy = pairs.live_rr * (0.97 + rng.choice([-0.5, 0.5], len(pairs)))
     found = judge(
-        PairedBlocks(
-            pairs.users, pairs.n, pairs.live_loss, pairs.candidate_loss, pairs.live_rr, noisy, pairs.drifted & False
-        ),
+        PairedBlocks(pairs.users, pairs.n, pairs.gain, pairs.live_rr, noisy, pairs.drifted & False),
         GATE,
         0,
     )
@@ -107,7 +101,7 @@ def test_better_loss_with_a_slightly_lower_rank_stays_open() -> None:
 def test_too_few_people_stay_open(people: int) -> None:
     k = people * 100
     ones = np.ones(k)
-    pairs = PairedBlocks(np.arange(k) % max(people, 1), ones.astype(np.int64), ones, ones * 0, ones, ones, ones > 2)
+    pairs = PairedBlocks(np.arange(k) % max(people, 1), ones.astype(np.int64), ones, ones, ones, ones > 2)
     found = judge(pairs, GATE, 0)
     assert found.verdict == "undecided"
     assert found.record()["reason"] == f"only {people} people in the hold-out, fewer than 20"

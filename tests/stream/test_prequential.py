@@ -42,20 +42,20 @@ def test_the_model_that_expects_what_comes_loses_less() -> None:
     events = log(300, late=60)
     pairs = prequential.paired_losses(events, 60.0 * 240, Favourite(3), Favourite(5), VECTORS, load())
     assert len(pairs) == 60
-    assert (pairs.candidate_loss[:10] < pairs.live_loss[:10]).all()
+    assert (pairs.gain[:10] > 0).all()
     assert pairs.candidate_rr.mean() > pairs.live_rr.mean()
     assert pairs.n.tolist() == [1] * 60
 
 
 def test_a_model_against_itself_differs_by_nothing() -> None:
     pairs = prequential.paired_losses(log(200), 60.0 * 150, Favourite(3), Favourite(3), VECTORS, load())
-    assert pairs.candidate_loss.tolist() == pairs.live_loss.tolist()
+    assert not pairs.gain.any()
     assert pairs.candidate_rr.tolist() == pairs.live_rr.tolist()
 
 
 def test_a_first_version_is_held_against_a_blend_without_a_model() -> None:
     pairs = prequential.paired_losses(log(200, late=50), 60.0 * 150, Favourite(3), None, VECTORS, load())
-    assert pairs.candidate_loss[0] < pairs.live_loss[0]
+    assert pairs.gain[0] > 0
 
 
 def test_nothing_after_the_hold_out_begins_is_known_before_it_is_tested() -> None:
