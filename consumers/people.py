@@ -45,9 +45,11 @@ class Open:
     n: int = 0  # tested events that had a rank
     losses: Doubles = field(default_factory=lambda: np.zeros(7))  # sums: see LOSSES; nan: not taken
     drifted: bool = False
+    segment: str = ""  # the strongest of the person when it began
 
 
 LOSSES = ("blend", "model", "popularity", "parent", "reference", "shadow", "shadow_mrr")
+COMPANIONS = slice(3, 7)  # of them: what other versions than the live one would have done
 
 
 @dataclass(slots=True)
@@ -59,6 +61,7 @@ class Person(Past):
     ignored: dict[int, int] = field(default_factory=dict)  # see stream.fatigue; empty while the dial is 0
     attributes: dict[str, str] = field(default_factory=dict)  # what is known of them beside what they did
     profile: Profile = field(default_factory=Profile)  # before the open block
+    segment: str = ""  # the strongest, as of the newest record
     open: Open | None = None
 
 
@@ -90,6 +93,9 @@ class Part:
     people: dict[str, Person] = field(default_factory=dict)
     peers: Peers = field(default_factory=Peers)  # not saved: derived from the people
     new_items: int = 0
+    unknown: int = 0  # interactions with items that the live version did not know
+    version: str = ""  # that serves
+    served: int = 0  # interactions since it does
     # not saved: derived, or written at once
     dirty: set[str] = field(default_factory=set)
     log: list[Learned] = field(default_factory=list)  # blocks learned since the last commit
@@ -97,6 +103,20 @@ class Part:
     generation: int = 0
     segment: int = 0  # log records since the rows were last written whole
     deadlines: list[tuple[float, str]] = field(default_factory=list)  # heap of open blocks
+
+    def serve(self, version: str) -> None:
+        """Count an interaction under `version`. What was compared with another one before says nothing of it."""
+        if version != self.version:
+            self.version, self.served = version, 0
+            self.since_health = [
+                msgspec.structs.replace(block, parent=None, reference=None, shadow=None, shadow_mrr=None)
+                for block in self.since_health
+            ]
+            for user_id, person in self.people.items():
+                if person.open:
+                    person.open.losses[COMPANIONS] = np.nan
+                    self.dirty.add(user_id)
+        self.served += 1
 
 
 class SavedOpen(Struct, array_like=True):
@@ -111,6 +131,7 @@ class SavedOpen(Struct, array_like=True):
     n: int
     losses: list[float | None]
     drifted: bool
+    segment: str = ""
 
 
 class SavedPerson(Struct, array_like=True, tag="p4"):
@@ -126,6 +147,7 @@ class SavedPerson(Struct, array_like=True, tag="p4"):
     open: SavedOpen | None
     attributes: dict[str, str] = {}
     ignored: dict[str, int] = {}
+    segment: str = ""
 
 
 class SavedPart(Struct, array_like=True, tag="s4"):
@@ -143,6 +165,9 @@ class SavedPart(Struct, array_like=True, tag="s4"):
     new_items: int
     generation: int
     segment: int
+    unknown: int = 0
+    version: str = ""
+    served: int = 0
 
 
 class SavedRow(Struct, array_like=True, tag="w1"):
@@ -209,6 +234,7 @@ def save_person(person: Person, ids: list[str]) -> bytes:
             _save_open(opened, ids) if opened else None,
             person.attributes,
             {ids[i]: n for i, n in person.ignored.items()},
+            person.segment,
         )
     )
 
@@ -225,6 +251,7 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
     person.served = [add(i) for i in saved.served]
     person.ignored = {add(i): n for i, n in saved.ignored.items()}
     person.profile, person.attributes = _load_profile(saved.profile), saved.attributes
+    person.segment = saved.segment
     if saved.open:
         o = saved.open
         person.open = Open(
@@ -237,6 +264,7 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
             o.n,
             np.array([np.nan if x is None else x for x in o.losses]),
             o.drifted,
+            o.segment,
         )
     return person
 
@@ -258,6 +286,9 @@ def save_part(part: Part) -> bytes:
             part.new_items,
             part.generation,
             part.segment,
+            part.unknown,
+            part.version,
+            part.served,
         )
     )
 
@@ -272,7 +303,8 @@ def load_part(saved: SavedPart, part: Part) -> None:
     part.learned, part.untested, part.new_items = saved.learned, saved.untested, saved.new_items
     part.since_health = list(saved.since_health)
     part.arrival, part.catalogue, part.served, part.popularity = (Tally(*t) for t in saved.tallies)
-    part.generation, part.segment = saved.generation, saved.segment
+    part.generation, part.segment, part.unknown = saved.generation, saved.segment, saved.unknown
+    part.version, part.served = saved.version, saved.served
 
 
 def save_row(stats: ItemStats, item: int, ids: list[str]) -> bytes:
@@ -330,6 +362,7 @@ def _save_open(opened: Open, ids: list[str]) -> SavedOpen:
         opened.n,
         [None if np.isnan(x) else x for x in opened.losses.tolist()],
         opened.drifted,
+        opened.segment,
     )
 
 

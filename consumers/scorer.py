@@ -26,6 +26,7 @@ from stream.fatigue import passed_over
 from stream.messages import BlockLoss, Fresh, ModelHealth, ModelVersion, UserState
 from stream.ranker import Ranker
 from stream.records import Output, Record, Since
+from stream.rollback import group_of
 from stream.settings import Settings
 from stream.space import Space
 from stream.statistics import TAIL, ItemStats
@@ -198,6 +199,7 @@ class ScorerHandler:
             person.open.profile = profile
         else:
             person.profile = profile
+        person.segment = max(state.mass, key=lambda name: (state.mass[name], name), default="")
         person.seq = max(person.seq, state.seq)
         part.dirty.add(state.user_id)
         if (new or state.said) and part.events > self.config.warm_up_events:
@@ -211,6 +213,7 @@ class ScorerHandler:
             self._close(part, state.user_id, person)
         if self.shelf.advance(part.clock_s):
             self.examiner.epoch += 1
+        part.serve(self.shelf.live.version.version if self.shelf.live else "")
         if not fresh.item_id:
             return  # a search, say: nothing to test or to learn
         item = self._item(fresh.item_id, part)
@@ -218,13 +221,14 @@ class ScorerHandler:
         if opened is None:
             profile = person.profile  # stands until the record's own is known, which speaks of its last event
             opened = Open(state.block, fresh.at_s, served=person.served, profile=profile, drifted=profile.drifted)
-            person.open = opened
+            person.open, opened.segment = opened, person.segment
             opened.losses[3:] = np.nan
         opened.at_s = max(opened.at_s, fresh.at_s)
         heapq.heappush(part.deadlines, (opened.at_s + self.config.group_timeout_s, state.user_id))
         counts = self.config.repeats or (item not in person.owned and item not in opened.items)
         if counts and part.events >= self.config.warm_up_events:
             self.examiner.test(part, state.user_id, person, opened, item)
+            part.unknown += self.shelf.live is not None and fresh.item_id not in self.shelf.live.known
         if counts:
             opened.items.append(item)
         part.events += 1
@@ -250,7 +254,7 @@ class ScorerHandler:
         self.examiner.epoch += 1
         if opened.n:
             part.blend.learn(opened.gradient, opened.n)
-            part.since_health.append(_loss(opened))
+            part.since_health.append(_loss(opened, user_id))
         if self.config.fatigue:
             passed_over(person.ignored, opened.served, opened.items)
         if not opened.items:
@@ -291,6 +295,7 @@ class ScorerHandler:
             shadow=self.shelf.shadow_name,
             blocks=part.since_health,
             new_items=part.new_items,
+            unknown=part.unknown,
         )
         part.since_health = []
         return Output(topics.MODEL_HEALTH, b"%d" % number, messages.encode(health), number)
@@ -365,7 +370,7 @@ def _profile(state: UserState) -> Profile:
     )
 
 
-def _loss(opened: Open) -> BlockLoss:
+def _loss(opened: Open, user_id: str) -> BlockLoss:
     mean = opened.losses / opened.n
     blend, model, popularity = (float(x) for x in mean[:3])
     parent, reference, shadow, shadow_mrr = (None if np.isnan(x) else float(x) for x in mean[3:])
@@ -380,4 +385,6 @@ def _loss(opened: Open) -> BlockLoss:
         shadow,
         shadow_mrr,
         opened.drifted,
+        opened.segment,
+        group_of(user_id),
     )

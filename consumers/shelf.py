@@ -33,6 +33,11 @@ class NextItem(Model, Protocol):
     """What the scorer needs of a next-item language model; see `stream.lm.NextItemLM`."""
 
     @property
+    def item_ids(self) -> Sequence[str]:
+        """The items that it was trained on."""
+        ...
+
+    @property
     def base_dim(self) -> int:
         """Width of the base vectors that it was trained on."""
         ...
@@ -51,8 +56,10 @@ class Slot:
     done: int = 0  # vectors changed so far that `matrix` has seen
     users: OrderedDict[bytes, Floats] = field(default_factory=OrderedDict)  # user vectors (d,) by history
     placed: Placed | None = field(init=False)  # the version's linear model, over the catalogue
+    known: frozenset[str] = field(init=False)  # the items that it was trained on
 
     def __post_init__(self) -> None:
+        self.known = frozenset(self.model.item_ids)
         self.placed = Placed(self.model.linear) if self.model.linear else None
 
     def linear(self, owned: Iterable[int]) -> Doubles | None:

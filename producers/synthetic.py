@@ -2,12 +2,18 @@
 
 Each item belongs to one topic and is titled with that topic's words, so that text tells topics apart. Within a topic
 popularity falls with rank to the power `-popularity`. A user draws most events from one topic (their interest), the
-rest from all. Four kinds of change can be planted, each known to the second:
+rest from all. With `styles` above 1 each item has a style, too, which no text tells, and a user keeps to one of them
+within their interest. Kinds of change that can be planted, each known to the second:
 
-- *swap*: a user's interest becomes another at once;
+- *swap*: a user's interest becomes another at once; at times of their own, or all on `swap_day`;
 - *gradual*: it moves over to another evenly within `gradual_days`;
 - *category*: all users interested in one topic swap to another at the same time;
-- *population*: the popularity ranks within every topic are drawn anew, for everybody.
+- *population*: the popularity ranks within every topic are drawn anew, for everybody;
+- *segment*: ranks and styles of one topic's items are drawn anew: what goes with what, and what is popular;
+- *tastes*: the same in every topic;
+- *arrivals*: items come into the catalogue, and among them are the most popular ones.
+
+A season that recurs is no change: on Saturdays and Sundays the share `weekend` of all events is of one topic.
 
 A share of the users who turn (swap or gradual) may say so: a search in words of the topic they turn to, within the hour
 before.
@@ -29,7 +35,8 @@ from numpy.typing import NDArray
 from stream.errors import LogError
 from stream.events import Interaction, Item, rfc3339
 
-Kind = Literal["swap", "gradual", "category", "population"]
+Kind = Literal["swap", "gradual", "category", "population", "segment", "tastes", "arrivals"]
+Lists = list[list[list[int]]]  # item numbers by topic and style, the most popular first
 
 DAY_S = 86_400.0
 SAID_BEFORE_S = 3_600.0  # longest time between what a user says and their turn
@@ -63,6 +70,13 @@ class Plan:
     gradual_days: float = 20.0
     category_day: float | None = None  # None: no such change
     population_day: float | None = None
+    swap_day: float | None = None  # of all swaps; None: each has a time of its own
+    segment_day: float | None = None
+    tastes_day: float | None = None
+    arrivals_day: float | None = None
+    arrivals: float = 0.1  # share of items that come on that day, if there is one
+    styles: int = 1  # within each topic
+    weekend: float = 0.0
     says: float = 0.0  # share of users with a change of their own who search for their new topic before
     seed: int = 0
 
@@ -77,6 +91,9 @@ class Plan:
             "gradual_days": (self.gradual_days > 0, "above 0"),
             "swaps": (0 <= self.swaps <= 1, "between 0 and 1"),
             "says": (0 <= self.says <= 1, "between 0 and 1"),
+            "styles": (1 <= self.styles <= self.items // len(NAMES), "between 1 and the items of a topic"),
+            "arrivals": (0 <= self.arrivals <= 0.5, "between 0 and 0.5"),
+            "weekend": (0 <= self.weekend <= 1, "between 0 and 1"),
             "gradual": (0 <= self.gradual <= 1 - self.swaps, "between 0 and 1, with swaps"),
         }
         for name, (held, rule) in rules.items():
@@ -136,13 +153,18 @@ class World:
         activity = rng.gamma(1.0, size=plan.users) + 0.1
         users = rng.choice(plan.users, size=plan.events, p=activity / activity.sum())
         offsets_ms = np.sort(rng.integers(int(plan.days * DAY_S * 1000), size=plan.events))
-        shuffled = self._shuffles(rng)
-        population = next((c.at_s for c in self.changes if c.kind == "population"), np.inf)
+        shelves = self._shelves(self._shuffles(rng))
+        more = np.random.default_rng([plan.seed, 4])
+        style, weekend = more.integers(plan.styles, size=plan.users).tolist(), int(more.integers(len(NAMES)))
         for number, (user, offset_ms) in enumerate(zip(users.tolist(), offsets_ms.tolist(), strict=True)):
             at_s = START_S + offset_ms / 1000
-            topic = self.interest(user, at_s, rng.random()) if rng.random() < plan.focus else rng.integers(len(NAMES))
-            rank = _power_law(rng, len(shuffled[0][topic]), plan.popularity)
-            item = shuffled[int(at_s >= population)][topic][rank]
+            focused = rng.random() < plan.focus
+            topic = self.interest(user, at_s, rng.random()) if focused else int(rng.integers(len(NAMES)))
+            if plan.weekend and int(offset_ms / 1000 / DAY_S) % 7 > 4 and more.random() < plan.weekend:
+                topic = weekend  # the first day of a log is a Monday
+            lists = next(lists for from_s, lists in reversed(shelves) if at_s >= from_s)[topic]
+            chosen = lists[style[user] if focused else -1]
+            item = chosen[_power_law(rng, len(chosen), plan.popularity)]
             yield Interaction(
                 event_id=f"s{plan.seed}-{number}",
                 user_id=f"u{user}",
@@ -169,6 +191,8 @@ class World:
         for rank, user in enumerate(order[: swaps + gradual]):
             kind: Kind = "swap" if rank < swaps else "gradual"
             at_s = START_S + float(rng.uniform(0.25, 0.75)) * span_s
+            if kind == "swap" and plan.swap_day is not None:
+                at_s = START_S + plan.swap_day * DAY_S
             until_s = at_s if kind == "swap" else at_s + plan.gradual_days * DAY_S
             before = int(self._interest[user])
             after = (before + int(rng.integers(1, len(NAMES)))) % len(NAMES)
@@ -177,18 +201,55 @@ class World:
             at_s = START_S + plan.category_day * DAY_S
             before, after = rng.choice(len(NAMES), size=2, replace=False).tolist()
             yield Change("category", at_s, at_s, "", NAMES[before], NAMES[after])
-        if plan.population_day is not None:
-            at_s = START_S + plan.population_day * DAY_S
-            yield Change("population", at_s, at_s)
+        more = np.random.default_rng([plan.seed, 5])
+        for whole, day in self._days().items():
+            if day is not None:
+                at_s = START_S + day * DAY_S
+                topic = NAMES[int(more.integers(len(NAMES)))] if whole == "segment" else ""
+                yield Change(whole, at_s, at_s, "", topic, topic)
+
+    def _days(self) -> dict[Kind, float | None]:
+        """Changes of the catalogue, and when."""
+        plan = self.plan
+        return {"population": plan.population_day, "segment": plan.segment_day, "tastes": plan.tastes_day,
+                "arrivals": plan.arrivals_day}  # fmt: skip
 
     def _changes_of(self, user_id: str) -> list[Change]:
         """The user's own changes and those of categories, in order of time."""
-        return [c for c in self.changes if c.user_id in (user_id, "") and c.kind != "population"]
+        return [c for c in self.changes if c.user_id in (user_id, "") and c.kind not in self._days()]
 
     def _shuffles(self, rng: np.random.Generator) -> list[list[list[int]]]:
         """Item numbers by popularity rank: before and after the population's change, per topic."""
         members = [list(range(topic, self.plan.items, len(NAMES))) for topic in range(len(NAMES))]
         return [[rng.permutation(numbers).tolist() for numbers in members] for _ in range(2)]
+
+    def _shelves(self, shuffles: list[list[list[int]]]) -> list[tuple[float, Lists]]:
+        """What there is to choose from, and from when on; the last list of a topic holds all of its items."""
+        plan, rng = self.plan, np.random.default_rng([self.plan.seed, 6])
+        ranks, style = shuffles[0], (np.arange(plan.items) // len(NAMES) % plan.styles).tolist()
+        late = [] if plan.arrivals_day is None else rng.permutation(plan.items)[: round(plan.arrivals * plan.items)]
+        away = {int(item) for item in late}
+        shelves = [(-np.inf, _lists(ranks, style, away, plan.styles))]
+        for change in (c for c in self.changes if c.kind in self._days()):
+            if change.kind == "population":
+                ranks = shuffles[1]
+            if change.kind in ("segment", "tastes"):
+                for topic in [NAMES.index(change.after)] if change.after else range(len(NAMES)):
+                    ranks = [rng.permutation(own).tolist() if t == topic else own for t, own in enumerate(ranks)]
+                    for item, new in zip(ranks[topic], rng.permutation(len(ranks[topic])).tolist(), strict=True):
+                        style[item] = new % plan.styles
+            if change.kind == "arrivals":
+                ranks = [sorted(own, key=lambda item: item not in away) for own in ranks]
+                away = set()
+            shelves.append((change.at_s, _lists(ranks, style, away, plan.styles)))
+        return shelves
+
+
+def _lists(ranks: list[list[int]], style: list[int], away: set[int], styles: int) -> Lists:
+    there = [[item for item in own if item not in away] for own in ranks]
+    if styles == 1:
+        return [[own] for own in there]
+    return [[*([i for i in own if style[i] == s] or own for s in range(styles)), own] for own in there]
 
 
 def write_truth(path: Path, changes: list[Change]) -> None:

@@ -134,6 +134,8 @@ class BlockLoss(Struct, frozen=True, array_like=True):
     shadow: float | None = None  # gain of the blend with the undecided candidate `ModelHealth.shadow`; on every block
     shadow_mrr: float | None = None  # reciprocal rank of the shadow's blend minus the live blend's
     drifted: bool = False  # the user is in the reaction phase of an alarm
+    segment: str = ""  # the strongest of the user before the block; "" while none is known
+    group: int = 0  # of the user, one of `stream.rollback.GROUPS`: what one person does hangs together
 
 
 class ModelHealth(Struct, frozen=True, array_like=True, tag="h1"):
@@ -158,6 +160,7 @@ class ModelHealth(Struct, frozen=True, array_like=True, tag="h1"):
     shadow: str  # candidate in shadow; "" while there is none
     blocks: list[BlockLoss]
     new_items: int  # items first seen since the live version's horizon
+    unknown: int = 0  # interactions with items that the version live at that time did not know
 
 
 class TrainingJob(Struct, frozen=True, array_like=True, tag="j1"):
@@ -172,6 +175,9 @@ class TrainingJob(Struct, frozen=True, array_like=True, tag="j1"):
     since: dict[int, int]  # the same of the training before; empty for the first
     parent: str  # live version; "" for the first
     seed: int
+    segment: str = ""  # whose people's news it learns, beside replay; "": everybody's
+    began_s: float = 0.0  # event time at which what it answers began, as far as the evidence tells; 0: unknown
+    text: bool = True  # the text encoder is adapted, too, where `training.text_adapter` is on
 
 
 class ModelVersion(Struct, frozen=True, array_like=True, tag="v1"):

@@ -25,6 +25,7 @@ class Model:
     """Logits are the item's first base dimension."""
 
     base_dim = 4
+    item_ids: tuple[str, ...] = ()
     linear: LinearModel | None = None
     adapter = ""
 
@@ -56,6 +57,7 @@ class Driver:
         self.scorer, self.partition = scorer, partition
         self.seq: dict[str, int] = {}
         self.attributes: dict[str, dict[str, str]] = {}
+        self.mass: dict[str, float] = {}
         self.offset = 0
         self.outputs: list[Output] = []
 
@@ -81,7 +83,7 @@ class Driver:
         seq = self.seq[user] = self.seq.get(user, 0) + len(items) + skip
         zero = messages.as_bytes(np.zeros(64, np.float32))
         message = UserState(user, seq, 0.0, at_s, "s", zero, zero, {}, [], [], [], [], [], self.offset, block, fresh)
-        message.attributes = self.attributes.get(user, {})
+        message.attributes, message.mass = self.attributes.get(user, {}), self.mass
         return self.send(topics.USER_STATES, user, messages.encode(message))
 
     def version(self, name: str, parent: str = "", live_at_s: float = 0.0) -> None:
@@ -322,7 +324,7 @@ def test_without_the_dial_nothing_is_counted() -> None:
 def test_a_person_written_before_there_were_counts_can_be_read() -> None:
     drive, _ = bored(fatigue=0.5)
     written = next(o.value for o in drive.scorer.snapshot() if o.key == b"u/ann") or b""
-    older = msgspec.msgpack.encode(msgspec.msgpack.decode(written)[:-1])
+    older = msgspec.msgpack.encode(msgspec.msgpack.decode(written)[:-2])
     saved = people.read_state(older)
     assert isinstance(saved, people.SavedPerson)
     assert saved == msgspec.structs.replace(cast(people.SavedPerson, people.read_state(written)), ignored={})
@@ -379,6 +381,26 @@ def test_health_comes_every_so_many_events() -> None:
     blocks = [b for h in health for b in h.blocks]
     assert all(b.n >= 1 and b.blend > 0 and b.popularity > 0 for b in blocks)
     assert sum(b.n for b in blocks) <= health[-1].tested
+
+
+def test_health_tells_the_strongest_segment_before_each_block() -> None:
+    drive = Driver(handler(health_events=3))
+    for at_s, mass in ((0.0, {"Toys": 1.0}), (100.0, {"Toys": 1.0, "Garden": 2.0}), (200.0, {}), (300.0, {})):
+        drive.mass = mass  # as it is after the block
+        drive.buy("ann", at_s, "i1")
+    drive.buy("ann", 400.0, "i1", "i1")
+    health = [messages.decode(ModelHealth, o.value) for o in drive.outputs if o.topic == topics.MODEL_HEALTH]
+    assert [block.segment for h in health for block in h.blocks] == ["", "Toys", "Garden", ""]
+
+
+def test_health_counts_what_the_live_version_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Model, "item_ids", ("i1",))
+    drive = Driver(handler(health_events=2))
+    drive.buy("ann", 0.0, "i2", "i2")  # there is no version yet
+    drive.version("v1")
+    drive.buy("ann", 100.0, "i1", "i2", "i3", "i1")
+    health = [messages.decode(ModelHealth, o.value) for o in drive.outputs if o.topic == topics.MODEL_HEALTH]
+    assert [h.unknown for h in health] == [0, 1, 2]
 
 
 def test_what_another_scorer_learned_counts_too() -> None:

@@ -14,6 +14,7 @@ class Fixed:
     """A model whose logits prefer the items with the largest first base dimension."""
 
     base_dim = 2
+    item_ids: tuple[str, ...] = ()
     linear: LinearModel | None = None
     adapter = ""
 

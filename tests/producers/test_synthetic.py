@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -82,11 +83,60 @@ def test_popularity_follows_the_power_law() -> None:
     assert of_topic[0] / of_topic[3] == pytest.approx(4.0, rel=0.15)
 
 
+def test_all_swaps_may_come_on_one_day() -> None:
+    world = World(Plan(users=50, items=80, swaps=0.2, gradual=0.0, swap_day=45.0))
+    assert [(c.kind, c.at_s) for c in world.changes] == [("swap", START_S + 45 * DAY_S)] * 10
+
+
+@pytest.mark.parametrize("day", ["segment_day", "tastes_day"])
+def test_tastes_change_in_one_topic_or_in_all(day: str) -> None:
+    base = {"users": 40, "items": 80, "events": 8_000, "swaps": 0.0, "gradual": 0.0, "styles": 2}
+    plain, world = World(Plan(**base)), World(Plan(**base, **{day: 45.0}))  # type: ignore[arg-type]
+    (change,) = world.changes
+    topic = {item.item_id: item.categories[0] for item in world.items}
+    pairs = list(zip(plain.interactions(), world.interactions(), strict=True))
+    assert all(a == b for a, b in pairs if a.at_s < change.at_s)
+    moved = {topic[a.item_id or ""] for a, b in pairs if a.item_id != b.item_id}
+    assert moved == ({change.after} if day == "segment_day" else set(NAMES))
+    assert all(topic[a.item_id or ""] == topic[b.item_id or ""] for a, b in pairs)
+
+
+def test_a_user_keeps_to_a_style_within_their_interest() -> None:
+    world = World(Plan(users=3, items=160, events=900, swaps=0.0, gradual=0.0, styles=4, focus=1.0))
+    for user in ("u0", "u1", "u2"):
+        style = {int((e.item_id or "i")[1:]) // len(NAMES) % 4 for e in world.interactions() if e.user_id == user}
+        assert len(style) == 1
+
+
+def test_arrivals_come_on_their_day_and_come_first() -> None:
+    world = World(Plan(users=40, items=80, events=6_000, swaps=0.0, gradual=0.0, arrivals_day=45.0, arrivals=0.2))
+    (change,) = world.changes
+    before = {e.item_id for e in world.interactions() if e.at_s < change.at_s}
+    after = Counter(e.item_id for e in world.interactions() if e.at_s >= change.at_s)
+    new = set(after) - before
+    assert len(new) == 16
+    assert sum(after[item] for item in new) > after.total() / 3
+
+
+def test_weekends_recur() -> None:
+    world = World(Plan(users=40, items=80, events=6_000, swaps=0.0, gradual=0.0, focus=0.0, weekend=0.8))
+    topic = {item.item_id: item.categories[0] for item in world.items}
+    days: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    for e in world.interactions():
+        days[datetime.fromtimestamp(e.at_s, UTC).weekday() > 4][topic[e.item_id or ""]] += 1
+    shares = {weekend: max(found.values()) / found.total() for weekend, found in days.items()}
+    assert shares[True] > 0.75
+    assert shares[False] < 0.2
+
+
 @pytest.mark.parametrize(
     ("plan", "reason"),
     [
         ({"users": 0}, "synthetic users must be at least 1, got 0"),
         ({"items": 7}, "synthetic items must be at least 8, one for each topic, got 7"),
+        ({"styles": 101}, "synthetic styles must be between 1 and the items of a topic, got 101"),
+        ({"arrivals": 0.6}, r"synthetic arrivals must be between 0 and 0\.5, got 0\.6"),
+        ({"weekend": 1.1}, r"synthetic weekend must be between 0 and 1, got 1\.1"),
         ({"swaps": 0.7, "gradual": 0.4}, r"synthetic gradual must be between 0 and 1, with swaps, got 0\.4"),
     ],
 )
