@@ -101,7 +101,8 @@ class Examiner:
         )
 
     def _prepare(self, part: Part, user_id: str, person: Person, opened: Open) -> Prepared:
-        key = (id(part), user_id, opened.block, part.clock_s, self.epoch)
+        probation = part.since_swap <= self.config.probation_events
+        key = (id(part), user_id, opened.block, part.clock_s, self.epoch, probation)
         if self._prepared is not None and self._key == key:
             return self._prepared
         counts = self.ranker.counts()
@@ -129,19 +130,24 @@ class Examiner:
             logits=logits,
             model_total=log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
             stranger=top(popular, headline, self.config.k) if not opened.served else [],
-            companions=self._companions(user_id, person, opened, part.blend.weights_for(known), expected, headline),
+            companions=self._companions(
+                self._roles(user_id, opened, probation), person, part.blend.weights_for(known), expected, headline
+            ),
         )  # fmt: skip
         return self._prepared
 
+    def _roles(self, user_id: str, opened: Open, probation: bool) -> list[str]:
+        """Which other versions a block is scored with: on a share all, a shadow and on probation the parent always."""
+        chosen = zlib.crc32(f"{user_id}|{opened.block}".encode()) / 2**32 < self.config.shadow_share
+        roles = {"shadow": bool(self.shelf.shadow_name), "parent": chosen or probation, "reference": chosen}
+        return [role for role, wanted in roles.items() if wanted]
+
     def _companions(
-        self, user_id: str, person: Person, opened: Open, weights: Doubles, live: Expectation, headline: Mask
+        self, roles: list[str], person: Person, weights: Doubles, live: Expectation, headline: Mask
     ) -> dict[int, tuple[Doubles, Contest]]:
-        """The blend with another version in place of the live one: a shadow always, the others on a share of blocks."""
+        """The blend with another version in place of the live one."""
         if not person.tail or self.shelf.live is None:
             return {}
-        roles = ["shadow"] if self.shelf.shadow_name else []
-        if zlib.crc32(f"{user_id}|{opened.block}".encode()) / 2**32 < self.config.shadow_share:
-            roles += ["parent", "reference"]
         out: dict[int, tuple[Doubles, Contest]] = {}
         for role in roles:
             slot = self.items.filled(self.shelf.companion(role))

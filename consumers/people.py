@@ -95,7 +95,7 @@ class Part:
     new_items: int = 0
     unknown: int = 0  # interactions with items that the live version did not know
     version: str = ""  # that serves
-    served: int = 0  # interactions since it does
+    since_swap: int = 0  # interactions since it does
     # not saved: derived, or written at once
     dirty: set[str] = field(default_factory=set)
     log: list[Learned] = field(default_factory=list)  # blocks learned since the last commit
@@ -107,7 +107,7 @@ class Part:
     def serve(self, version: str) -> None:
         """Count an interaction under `version`. What was compared with another one before says nothing of it."""
         if version != self.version:
-            self.version, self.served = version, 0
+            self.version, self.since_swap = version, 0
             self.since_health = [
                 msgspec.structs.replace(block, parent=None, reference=None, shadow=None, shadow_mrr=None)
                 for block in self.since_health
@@ -116,7 +116,7 @@ class Part:
                 if person.open:
                     person.open.losses[COMPANIONS] = np.nan
                     self.dirty.add(user_id)
-        self.served += 1
+        self.since_swap += 1
 
 
 class SavedOpen(Struct, array_like=True):
@@ -167,7 +167,7 @@ class SavedPart(Struct, array_like=True, tag="s4"):
     segment: int
     unknown: int = 0
     version: str = ""
-    served: int = 0
+    since_swap: int = 0
 
 
 class SavedRow(Struct, array_like=True, tag="w1"):
@@ -288,7 +288,7 @@ def save_part(part: Part) -> bytes:
             part.segment,
             part.unknown,
             part.version,
-            part.served,
+            part.since_swap,
         )
     )
 
@@ -304,7 +304,7 @@ def load_part(saved: SavedPart, part: Part) -> None:
     part.since_health = list(saved.since_health)
     part.arrival, part.catalogue, part.served, part.popularity = (Tally(*t) for t in saved.tallies)
     part.generation, part.segment, part.unknown = saved.generation, saved.segment, saved.unknown
-    part.version, part.served = saved.version, saved.served
+    part.version, part.since_swap = saved.version, saved.since_swap
 
 
 def save_row(stats: ItemStats, item: int, ids: list[str]) -> bytes:

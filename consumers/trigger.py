@@ -30,10 +30,11 @@ from stream.messages import (
     encode,
 )
 from stream.records import Output, Record
+from stream.rollback import Watch
 from stream.settings import Settings
 
 KEY = b"trigger"
-RULINGS = ("promoted", "refused")
+RULINGS = ("promoted", "refused", "rollback")
 
 
 class TriggerHandler:
@@ -90,6 +91,7 @@ class TriggerHandler:
         kept.losses = as_bytes(np.array(population.values, np.float32))
         kept.share = list(self._share.buckets)
         kept.test = self._test.numbers() if self._test else []
+        kept.watched, kept.watch = self._watched.version, self._watched.numbers()
         return [Output(topics.TRIGGER_STATES, KEY, encode(kept), 0)]
 
     def restore(self, record: Record) -> None:
@@ -117,6 +119,7 @@ class TriggerHandler:
         for events, alarms in state.share:
             self._share.add(events, alarms)
         self._test = SequentialTest.of(state.test) if state.test else None
+        self._watched = Watch.of(state.watched, state.watch)
         self._restored = dict(state.jobs), dict(state.rulings), int(rises)
 
     # what comes in
@@ -157,7 +160,7 @@ class TriggerHandler:
         state.alarms = [alarm for alarm in state.alarms if alarm.at_s > self._state.now_s]
         self._share.add(max(0, self._state.events - before), len(due))
         self._watch(health)
-        return [*self._shadow(health), *self._decide()]
+        return [*self._probation(health), *self._shadow(health), *self._decide()]
 
     def _watch(self, health: ModelHealth) -> None:
         """Feed the population's detector with blocks in which the model had a say."""
@@ -171,6 +174,38 @@ class TriggerHandler:
                     {"event": "population-drift", "version": health.version,
                      "before": round(self._population.before, 4), "after": round(self._population.after, 4)}
                 )  # fmt: skip
+
+    def _probation(self, health: ModelHealth) -> list[Output]:
+        """Follow what the live version's parent would have gained; back to it when it proves better."""
+        gate, live = self._settings.gate, versions.live(self._versions.values(), self._state.now_s)
+        if live is None or health.version != live.version or not live.parent or not gate.rollback:
+            return []
+        if self._watched.version != live.version:
+            self._watched = Watch(live.version)
+        for block in health.blocks:
+            if block.parent is not None:
+                self._watched.update(block.parent, block.n, block.group)
+        return self._rolled_back(live) if self._watched.lower(gate.rollback_confidence) > 0 else []
+
+    def _rolled_back(self, live: ModelVersion) -> list[Output]:
+        """The ruling that takes `live` and what descends from it out of service; evidence is gathered anew."""
+        state, watched = self._state, self._watched
+        found = {"gain": watched.mean, "blocks": float(watched.blocks),
+                 "gain_lower": watched.lower(self._settings.gate.rollback_confidence)}  # fmt: skip
+        reason = f"its parent {live.parent} is better by {watched.mean:.4f} nats over {watched.blocks} blocks"
+        ruling = Ruling(live.version, "rollback", state.now_s, state.now_s, reason, found)
+        key = f"{live.version}/rollback".encode()
+        if versions.live([*self._versions.values(), ruling], state.now_s) is None:
+            return []  # there is nothing to go back to
+        self._versions[key], self._watched = ruling, Watch()
+        state.rulings["rollback"] = state.rulings.get("rollback", 0) + 1
+        self.journal.append({"event": "rolled-back", "version": live.version, "to": live.parent, **found})
+        self._population.watch("")
+        self._share.clear()
+        if state.outstanding and state.job and not versions.stands(self._versions.values(), state.job.parent):
+            state.outstanding = False  # whatever comes of it cannot go live
+            self.journal.append({"event": "training-given-up", "job": state.job.job_id, "parent": state.job.parent})
+        return [Output(topics.MODEL_VERSIONS, key, encode(ruling), 0)]
 
     def _shadow(self, health: ModelHealth) -> list[Output]:
         """Feed the test of the candidate in shadow; rule when it has decided."""

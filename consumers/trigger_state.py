@@ -44,6 +44,8 @@ class TriggerState(Struct, array_like=True, tag="g1"):
     rulings: dict[str, int]
     told: list[str]  # what was journaled since the newest job: said once
     weighed: int  # interactions seen when the evidence was last journaled
+    watched: str = ""  # the version that `watch` is about
+    watch: list[float] = []  # see stream.rollback.Watch
 
     @classmethod
     def new(cls) -> TriggerState:

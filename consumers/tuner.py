@@ -195,6 +195,8 @@ class TunerHandler:
         parent = self._records.get(job.parent)
         if not isinstance(parent, ModelVersion):
             raise TrainingError(f"parent of {job.job_id} must be on record, got {job.parent!r}")
+        if not versions.stands(self._records.values(), job.parent):
+            raise TrainingError(f"{job.parent}, the parent of {job.job_id}, was rolled back")
         return parent
 
     def _split(self, data: Gathered, parent: ModelVersion | None) -> tuple[float, float]:

@@ -169,6 +169,10 @@ class Gate(Section):
     shadow_blocks: int = Field(
         2_000, ge=0, description="blocks an undecided candidate is shadowed for, at most; 0: refuse"
     )
+    rollback: bool = Field(True, description="go back to the parent of a version that proves worse than it")
+    rollback_confidence: float = Field(
+        0.99, gt=0.5, lt=1, description="that the parent is better; held over the version's whole life"
+    )
 
 
 class Scoring(Section):
@@ -189,6 +193,9 @@ class Scoring(Section):
     group_timeout_s: float = Field(60.0, ge=0, description="event time after which an open block is learned")
     health_events: int = Field(200, ge=1, description="interactions per model-health record")
     shadow_share: float = Field(0.1, ge=0, le=1, description="share of blocks scored with parent and reference too")
+    probation_events: int = Field(
+        5_000, ge=0, description="interactions of a partition after a swap: every block is scored with the parent too"
+    )
     warm_up_events: int = Field(0, ge=0, description="interactions per partition that are learned without being tested")
 
 

@@ -58,6 +58,11 @@ def shadow(records: Iterable[ModelVersion | Ruling], now_s: float | None = None)
     return None
 
 
+def stands(records: Iterable[ModelVersion | Ruling], name: str) -> bool:
+    """Whether neither the version `name` nor an ancestor of it was rolled back."""
+    return not _Book.of(records, None).fallen(name)
+
+
 def ancestors(records: Iterable[ModelVersion | Ruling], name: str) -> list[str]:
     """Names of the parent of `name`, its parent, and so on, as far as records of them are there."""
     book = _Book.of(records, None)
@@ -96,7 +101,11 @@ class _Book:
 
     def stands(self, version: ModelVersion) -> bool:
         """Neither it nor an ancestor was rolled back."""
-        return not any((name, "rollback") in self.rulings for name in self.line(version.version))
+        return not self.fallen(version.version)
+
+    def fallen(self, name: str) -> bool:
+        """It or an ancestor was rolled back."""
+        return any((one, "rollback") in self.rulings for one in self.line(name))
 
     def line(self, name: str) -> list[str]:
         """`name`, its parent, and so on; a parent whose own record is gone is the last."""

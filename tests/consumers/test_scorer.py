@@ -16,6 +16,7 @@ from stream.fatigue import REASON
 from stream.linear import LinearModel, Table
 from stream.messages import Fresh, ItemVector, ModelHealth, ModelVersion, UserState
 from stream.records import Output, Record
+from stream.rollback import group_of
 from stream.settings import Settings, load
 
 ITEMS = [f"i{n}" for n in range(12)]
@@ -124,6 +125,7 @@ def state_of(scorer: ScorerHandler) -> Any:
         "ignored": {user: list(p.ignored.items()) for user, p in part.people.items()},
         "events": part.events,
         "losses": part.since_health,
+        "swapped": (part.version, part.since_swap),
     }
 
 
@@ -401,6 +403,43 @@ def test_health_counts_what_the_live_version_does_not_know(monkeypatch: pytest.M
     drive.buy("ann", 100.0, "i1", "i2", "i3", "i1")
     health = [messages.decode(ModelHealth, o.value) for o in drive.outputs if o.topic == topics.MODEL_HEALTH]
     assert [h.unknown for h in health] == [0, 1, 2]
+
+
+def test_a_new_version_is_on_probation_for_so_many_interactions() -> None:
+    drive = Driver(handler(health_events=5, probation_events=20, shadow_share=0.0))
+    for item in ITEMS[:9]:
+        drive.item(item)
+    drive.version("v1")
+    drive.version("v2", parent="v1", live_at_s=900.0)
+    for at_s in range(0, 3_000, 30):
+        drive.buy(f"u{at_s % 4}", float(at_s), ITEMS[at_s % 7])
+    health = [messages.decode(ModelHealth, o.value) for o in drive.outputs if o.topic == topics.MODEL_HEALTH]
+    told = [(block.at_s, block.parent is not None) for h in health for block in h.blocks]
+    compared = [at_s for at_s, parent in told if parent]
+    assert compared == [at_s for at_s, _ in told if min(compared) <= at_s <= max(compared)]  # every block
+    assert (min(compared), max(compared)) == (900.0, 900.0 + 30 * 19)
+    assert {block.group for h in health for block in h.blocks} == {group_of(f"u{n}") for n in (0, 2)}
+
+
+def test_what_was_compared_with_the_version_before_is_not_told_of_the_next() -> None:
+    drive = Driver(handler(health_events=1_000, group_timeout_s=60.0))
+    for item in ITEMS[:9]:
+        drive.item(item)
+    drive.version("v1")
+    drive.version("v2", parent="v1")
+    for at_s in (0.0, 100.0):
+        drive.buy("ann", at_s, "i1")
+        drive.buy("bob", at_s, "i1")
+    drive.buy("ann", 200.0, "i1")  # bob's block is learned, this one stays open
+    part = drive.scorer.parts[0]
+    assert part.since_health[-1].parent is not None
+    assert part.people["ann"].open is not None
+    assert np.isfinite(part.people["ann"].open.losses[3])
+    drive.version("v3", parent="v1")
+    drive.buy("cid", 230.0, "i3")
+    assert [block.parent for block in part.since_health] == [None] * len(part.since_health)
+    assert np.isnan(part.people["ann"].open.losses[3:]).all()
+    assert (part.version, part.since_swap) == ("v3", 1)
 
 
 def test_what_another_scorer_learned_counts_too() -> None:

@@ -236,6 +236,89 @@ def test_only_blocks_of_the_candidate_count() -> None:
     assert drive(made, [health(n, blocks=[block(0.5)] * 20, shadow="v2") for n in range(40, 70)]) == []
 
 
+# rollback
+
+
+def compared(rng: np.random.Generator, gain: float, n: int = 20) -> list[BlockLoss]:
+    """Blocks with the parent's gain over the live version."""
+    return [block(0.5, parent=float(x), group=int(rng.integers(64))) for x in rng.normal(gain, 0.3, n)]
+
+
+def second(made: TriggerHandler) -> TriggerHandler:
+    """Past the warm-up, and v2, a child of v1, is live."""
+    drive(warm(made), [version("v2", "forced", parent="v1")])
+    return made
+
+
+def rulings(outputs: Iterable[Output]) -> list[Ruling]:
+    made = [messages.decode_version(o.value) for o in outputs if o.topic == "model-versions"]
+    return [ruling for ruling in made if isinstance(ruling, Ruling)]
+
+
+def test_a_version_that_is_worse_than_its_parent_is_rolled_back() -> None:
+    made, rng = second(TriggerHandler(settings(policy="never"))), np.random.default_rng(1)
+    out: list[Output] = []
+    for n in range(6, 40):
+        out += drive(made, [health(n, live="v2", blocks=compared(rng, 0.2))])
+        if out:
+            break
+    (ruling,) = rulings(out)
+    assert (out[0].key, out[0].partition) == (b"v2/rollback", 0)
+    assert (ruling.version, ruling.ruling, ruling.at_s, ruling.live_at_s) == ("v2", "rollback", 8_000.0, 8_000.0)
+    assert ruling.reason.startswith("its parent v1 is better by 0.")
+    assert 0 < ruling.numbers["gain_lower"] < ruling.numbers["gain"] == pytest.approx(0.2, abs=0.1)
+    assert made.figures()["rulings_total", "rollback"] == 1
+    assert [line["to"] for line in made.journal if line["event"] == "rolled-back"] == ["v1"]
+    late = [health(n, live="v2", blocks=compared(rng, 0.2)) for n in range(9, 30)]  # of a scorer that has not swapped
+    assert drive(made, late) == []
+
+
+@pytest.mark.parametrize(
+    ("gate", "gain", "live", "parent"),
+    [
+        ({"rollback": False}, 0.2, "v2", "v1"),
+        ({}, -0.2, "v2", "v1"),
+        ({}, 0.2, "v1", "v1"),  # health of the version before: its parent is another one
+        ({}, 0.2, "v2", ""),
+    ],
+)
+def test_what_is_no_reason_to_roll_back(gate: dict[str, Any], gain: float, live: str, parent: str) -> None:
+    given = settings(policy="never")
+    given = given.model_copy(update={"gate": given.gate.model_copy(update=gate)})
+    made, rng = warm(TriggerHandler(given)), np.random.default_rng(1)
+    drive(made, [version("v2", "j2", parent=parent)])
+    assert drive(made, [health(n, live=live, blocks=compared(rng, gain)) for n in range(6, 40)]) == []
+
+
+def test_a_training_on_from_what_was_rolled_back_is_given_up() -> None:
+    made, rng = second(TriggerHandler(settings(policy="continuous"))), np.random.default_rng(1)
+    (job,) = jobs(drive(made, [health(n, live="v2") for n in range(6, 9)]))
+    assert job.parent == "v2"
+    out: list[Output] = []
+    n = 9
+    while not rulings(out):
+        out += drive(made, [health(n, live="v2", blocks=compared(rng, 0.2))])
+        n += 1
+    given_up = [line for line in made.journal if line["event"] == "training-given-up"]
+    assert [(line["job"], line["parent"]) for line in given_up] == [(job.job_id, "v2")]
+    drive(made, [version("v3", job.job_id, parent="v2")])  # it comes late, and cannot go live
+    (after,) = jobs([*out, *drive(made, [health(k, live="v1") for k in range(n, n + 4)])])
+    assert (after.parent, after.kind) == ("v1", "refresh")
+
+
+def test_a_rollback_clears_the_evidence_against_the_version() -> None:
+    made, rng = second(TriggerHandler(settings(min_new_events=50_000))), np.random.default_rng(1)
+    for n in range(6, 30):
+        level = -1.0 if n < 18 else 0.5
+        drive(made, [health(n, live="v2", blocks=[block(level + x) for x in rng.normal(0, 0.2, 20)])])
+    assert made.figures()["evidence", "population"] > 0.2
+    n, out = 30, list[Output]()
+    while not rulings(out):
+        out += drive(made, [health(n, live="v2", blocks=compared(rng, 0.2))])
+        n += 1
+    assert made.figures()["evidence", "population"] == 0.0
+
+
 # partitions, restarts, rubbish
 
 
@@ -266,6 +349,7 @@ def story() -> list[Record]:
         out.append(health(n, blocks=[block(level + x) for x in rng.normal(0, 0.5, 20)]))
     out.append(version("v2", "j2", "undecided", "v1"))
     out += [health(n, blocks=shadowed(rng, 0.1), shadow="v2") for n in range(40, 80)]
+    out += [health(n, live="v2", blocks=compared(rng, 0.15)) for n in range(80, 100)]
     return out
 
 
@@ -276,6 +360,7 @@ def test_restarts_change_no_decision(every: int) -> None:
     whole = TriggerHandler(given)
     expected = drive(whole, records)
     assert len(expected) >= 3
+    assert [ruling.ruling for ruling in rulings(expected)] == ["promoted", "rollback"]  # of v2
     made, out, known = TriggerHandler(given), list[Output](), list[Record]()
     for start in range(0, len(records), every):
         batch = records[start : start + every]
@@ -287,8 +372,8 @@ def test_restarts_change_no_decision(every: int) -> None:
             saved = kept[0].value
         made = TriggerHandler(given)
         made.restore(Record("trigger-states", 0, start, KEY, saved))
-        rulings = [Record("model-versions", 0, 0, o.key, o.value) for o in out if o.topic == "model-versions"]
-        assert drive(made, [*known, *rulings]) == []
+        ruled = [Record("model-versions", 0, 0, o.key, o.value) for o in out if o.topic == "model-versions"]
+        assert drive(made, [*known, *ruled]) == []
     assert out == expected
     counted = [handler.figures()["jobs_total", "warm-up"] for handler in (whole, made)]
     assert counted == [1, 0]  # what a predecessor has counted is not counted again

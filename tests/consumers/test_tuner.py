@@ -244,6 +244,11 @@ def _damage(world: World) -> None:
     Path(path).write_bytes(b"")
 
 
+def _rolled_back(world: World) -> None:
+    ruling = encode(Ruling("v1", "rollback", 0.0, 0.0, "worse", {}))
+    world.tuner.on_record(Record("model-versions", 0, 1, b"v1/rollback", ruling))
+
+
 def _nothing(world: World) -> None:
     return
 
@@ -255,6 +260,7 @@ def _nothing(world: World) -> None:
         (_damage, "v1", "model.safetensors is torn: it must have "),
         (_nothing, "v1", "a refresh needs at least 2 interactions that v1 has not learned"),
         (_nothing, "v9", "parent of j2 must be on record, got 'v9'"),
+        (_rolled_back, "v1", "v1, the parent of j2, was rolled back"),
     ],
 )
 def test_what_stands_in_the_way_of_a_refresh(
