@@ -43,7 +43,7 @@ def damaged(lm: NextItemLM, kind: Damage, rng: np.random.Generator) -> NextItemL
 
 
 def shuffled(plan: Plan, rng: np.random.Generator, directory: Path) -> Plan:
-    """The same training on shuffled labels: who did something, and when, stays; what they took is drawn from the others."""
+    """The same training on shuffled labels: who did something, and when, stays; what they took is another event's."""
     h, b = plan.histories, plan.baskets
     return replace(
         plan,
