@@ -111,7 +111,7 @@ class Trial:
     def tested(self, examiner: Examiner, prepared: Prepared, user_id: str, served: list[int], item: int) -> None:
         """Judge all values by one event."""
         if prepared is not self.prepared:
-            lister = Lister(self.tried[0].settings, examiner.items, examiner.shelf, examiner.ranker, examiner)
+            lister = Lister(self.tried[0].settings, examiner.items, examiner.shelf, examiner.ranker, examiner.viewer)
             self.prepared = prepared
             self.arrival = [one.choose(lister, prepared.expected.scores, prepared.headline) for one in self.tried]
         lain = next((lists for list_, lists in self.lain.get(user_id, []) if list_ is served), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from consumers.items import Items
 from consumers.measures import Measures
-from consumers.people import LOSSES, Open, Part, Person, Profile
+from consumers.people import LOSSES, Open, Part, Person
 from consumers.shelf import Shelf
-from stream.blend import Contest, Expectation, best_of, log_sum_exp, standardise, with_version
-from stream.ranker import Past, Ranker, View
+from consumers.sight import Sight, Viewer, Who
+from stream.blend import Contest, Expectation, best_of, log_sum_exp
+from stream.ranker import Ranker
 from stream.ranking import rank_of, top
 from stream.settings import Scoring
 
@@ -41,6 +42,7 @@ class Prepared:
     logits: NDArray[np.float32] | None  # (N,), of the live model
     model_total: float  # log-sum-exp of the logits over the headline candidates
     stranger: list[int]  # the list that would have been served to someone without one
+    change: Contest | None  # of all that is known of the person and what they did since their interests changed
     companions: dict[int, tuple[Doubles, Contest]]  # by column of LOSSES: scores (N,), and against the live ones
 
 
@@ -58,8 +60,12 @@ class Examiner:
     measures: Measures = field(default_factory=Measures)
     on_tested: Tested | None = None  # told of every event that is tested, in order
     epoch: int = 0  # counts everything that changes what an event is ranked with
+    viewer: Viewer = field(init=False)
     _key: tuple[object, ...] | None = None
     _prepared: Prepared | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        self.viewer = Viewer(self.config, self.items, self.shelf, self.ranker)
 
     def test(self, part: Part, user_id: str, person: Person, opened: Open, item: int) -> None:
         """Rank `item` in the open block; add to the partition's tallies and to the block's losses and gradient."""
@@ -78,6 +84,7 @@ class Examiner:
         if rank is not None:
             opened.gradient = opened.gradient + prepared.expected.gradient(item)
             opened.n += 1
+            opened.gain += prepared.change.gain(item) if prepared.change else 0.0
             losses = _losses(prepared, item, rank)
             opened.losses = losses if opened.n == 1 else opened.losses + losses
             found = {"arrival": float(losses[BLEND]), "popularity": float(losses[POPULARITY])}
@@ -85,20 +92,6 @@ class Examiner:
         self.measures.tested(version, {"arrival": rank, "served": served, "popularity": popular}, found)
         if self.on_tested:
             self.on_tested(user_id, rank)
-
-    def view(self, part: Part, past: Past, profile: Profile, attributes: Mapping[str, str]) -> View:
-        """A person for the ranker."""
-        self.ranker.space = self.items.in_space()
-        fits = self.items.space is not None and profile.space == self.items.space.name
-        return View(
-            past.tail,
-            past if self.config.repeats else None,
-            part.peers.rates(past.owned) if self.config.repeats else None,
-            profile.slow if fits else None,
-            profile.fast if fits else None,
-            profile.drifted,
-            attributes,
-        )
 
     def _prepare(self, part: Part, user_id: str, person: Person, opened: Open) -> Prepared:
         probation = part.since_swap <= self.config.probation_events
@@ -111,16 +104,9 @@ class Examiner:
         headline[taken] = False
         if not headline.any():
             headline = counts >= 0
-        view = self.view(part, person, person.profile, person.attributes)
-        live = self.items.filled(self.shelf.live)
-        logits = live.logits(person.tail, person.tail_s) if live and person.tail else None
-        owned = list(person.owned)
-        linear = live.linear(owned) if live else None
-        peers = part.peers.scores(user_id, owned, part.clock_s, len(counts))
-        raw = self.ranker.features(view, part.clock_s, logits, linear, peers, counts)
-        z, known = standardise(raw, headline), person.facts(part.clock_s)
-        popular = np.expm1(raw[0])
-        expected = part.blend.expect(z, headline, known)
+        who = Who(user_id, person, person.profile, person.attributes, person.odds)
+        sight = self.viewer.look(part, who, headline, counts)
+        expected, popular, logits = part.blend.expect(sight.z, headline, sight.facts), sight.popular, sight.logits
         self._key, self._prepared = key, Prepared(
             headline=headline,
             catalogue=headline | self.items.available(part.clock_s, taken),
@@ -130,8 +116,9 @@ class Examiner:
             logits=logits,
             model_total=log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
             stranger=top(popular, headline, self.config.k) if not opened.served else [],
+            change=sight.contest,
             companions=self._companions(
-                self._roles(user_id, opened, probation), person, part.blend.weights_for(known), expected, headline
+                self._roles(user_id, opened, probation), sight, part.blend.weights_for(sight.facts), expected
             ),
         )  # fmt: skip
         return self._prepared
@@ -143,18 +130,17 @@ class Examiner:
         return [role for role, wanted in roles.items() if wanted]
 
     def _companions(
-        self, roles: list[str], person: Person, weights: Doubles, live: Expectation, headline: Mask
+        self, roles: list[str], sight: Sight, weights: Doubles, live: Expectation
     ) -> dict[int, tuple[Doubles, Contest]]:
         """The blend with another version in place of the live one."""
-        if not person.tail or self.shelf.live is None:
+        if sight.logits is None:
             return {}
         out: dict[int, tuple[Doubles, Contest]] = {}
         for role in roles:
             slot = self.items.filled(self.shelf.companion(role))
             if slot is not None:
-                logits = slot.logits(person.tail, person.tail_s)
-                scores = weights @ with_version(live.z, logits, slot.linear(person.owned), headline)
-                contest = Contest.of(live.scores, scores, live.hard, best_of(scores, headline))
+                scores = weights @ sight.under(slot)
+                contest = Contest.of(live.scores, scores, live.hard, best_of(scores, sight.candidates))
                 out[LOSSES.index(role)] = (scores, contest)
         return out
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from consumers.stages import Stage, Stages
-from stream import profile, topics
+from stream import change, profile, topics
 from stream.drift import DETECTOR, Found
 from stream.errors import BadRecord, StateError, StoreError
 from stream.events import Erasure, Interaction
@@ -24,7 +24,6 @@ from stream.messages import (
     ModelVersion,
     TextVector,
     UserState,
-    as_vector,
     decode,
     decode_version,
     encode,
@@ -230,15 +229,18 @@ class InterestHandler:
 
     def _alarm(self, state: UserState, found: Found, event: profile.Event, stage: Stage, record: Record) -> Output:
         self._counts["alarms_total"] += 1
-        risen, fallen = stage.rules.space.moved(as_vector(state.slow), as_vector(state.fast))
+        changed = change.found([stage.places.find(item_id) for item_id in state.tail_items])
+        if changed.events:
+            state.changed_s = state.tail_s[-changed.events]
         self.journal.append(
             {"event": "drift-alarm", "user": state.user_id, "signal": found.signal,
              "evidence": round(found.evidence, 3), "threshold": round(found.threshold, 3),
-             "risen": risen, "fallen": fallen}
+             "risen": list(changed.risen), "fallen": list(changed.fallen), "events": changed.events}
         )  # fmt: skip
         alarm = DriftAlarm(
             state.user_id, event.at_s, "user", found.signal, DETECTOR, found.evidence, found.threshold, state.seq,
-            risen, fallen, event.offset,
+            list(changed.risen), list(changed.fallen), event.offset, state.changed_s if changed.events else 0.0,
+            changed.events, changed.before, changed.since, [state.tail_items[at] for at in changed.blamed],
         )  # fmt: skip
         since = Since(event.at_s, record.timestamp_ms)
         return Output(topics.DRIFT_ALARMS, state.user_id.encode(), encode(alarm), record.partition, since=since)

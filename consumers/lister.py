@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.examiner import Examiner
 from consumers.items import Items
 from consumers.people import Part, Person
 from consumers.shelf import Shelf
+from consumers.sight import Viewer, Who
 from stream import events
-from stream.blend import FEATURES, standardise
+from stream.blend import FEATURES
 from stream.diversity import POOL, diversified
 from stream.events import Recommendation, Recommended
 from stream.explain import LIKE, NEXT, TOGETHER, Explanation, Memory
@@ -37,14 +37,14 @@ class Lister:
 
     Args:
         settings: lengths of lists and tails, the dials, and whether what a person has may be listed.
-        examiner: shows it a person as the tests see them.
+        viewer: shows it a person as the tests see them.
     """
 
     settings: Settings
     items: Items
     shelf: Shelf
     ranker: Ranker
-    examiner: Examiner
+    viewer: Viewer
 
     def recommend(self, part: Part, state: UserState, person: Person) -> Recommendation:
         """The list of a person with everything known now, their open block included; they are taken to be served it."""
@@ -53,17 +53,14 @@ class Lister:
         more = opened.items if opened else []
         past = person.with_block(more, opened.at_s if opened else 0.0, longest)
         profile = opened.profile if opened else person.profile
-        view = self.examiner.view(part, past, profile, person.attributes)
-        live = self.items.filled(self.shelf.live)
-        logits = live.logits(past.tail, past.tail_s) if live and past.tail else None
+        live = self.shelf.live
         taken = [] if config.repeats else past.owned
         candidates = self.items.available(part.clock_s, taken)
         owned = list(past.owned)
-        linear = live.linear(owned) if live else None
         counts = self.ranker.counts()
-        peers = part.peers.scores(state.user_id, owned, part.clock_s, len(counts))
-        z = standardise(self.ranker.features(view, part.clock_s, logits, linear, peers, counts), candidates)
-        weights = part.blend.weights_for(past.facts(part.clock_s))
+        odds = person.odds_under(profile)
+        sight = self.viewer.look(part, Who(state.user_id, past, profile, person.attributes, odds), candidates, counts)
+        z, weights = sight.z, part.blend.weights_for(sight.facts)
         passed = {item: n for item, n in person.ignored.items() if item not in more}
         lost = penalties(passed, len(candidates), config.fatigue)
         best, varied = self.choose(weights @ z - lost, candidates)

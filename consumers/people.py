@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import sqrt
 from typing import NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ class Profile:
     slow: Floats | None = None
     fast: Floats | None = None
     drifted: bool = False
+    changed_s: float = 0.0  # see stream.messages.UserState
 
 
 @dataclass(slots=True)
@@ -46,9 +48,11 @@ class Open:
     losses: Doubles = field(default_factory=lambda: np.zeros(7))  # sums: see LOSSES; nan: not taken
     drifted: bool = False
     segment: str = ""  # the strongest of the person when it began
+    gain: float = 0.0  # nats by which what they did since their interests changed foretold it better, summed
 
 
 LOSSES = ("blend", "model", "popularity", "parent", "reference", "shadow", "shadow_mrr")
+SUREST = 4.0  # odds of a change, as a logarithm: nobody is ever surer, so that they may turn
 COMPANIONS = slice(3, 7)  # of them: what other versions than the live one would have done
 
 
@@ -62,7 +66,22 @@ class Person(Past):
     attributes: dict[str, str] = field(default_factory=dict)  # what is known of them beside what they did
     profile: Profile = field(default_factory=Profile)  # before the open block
     segment: str = ""  # the strongest, as of the newest record
+    odds: float = 0.0  # that the newest change of interests is one, as a logarithm: what they did since decides
     open: Open | None = None
+
+    def adopt(self, profile: Profile) -> None:
+        """Take over newer interests; of a newer change nothing is known yet."""
+        self.odds = self.odds_under(profile)
+        self.profile = profile
+
+    def odds_under(self, profile: Profile) -> float:
+        """The odds of the change that these interests speak of."""
+        return self.odds if profile.changed_s == self.profile.changed_s else 0.0
+
+    def judge(self, opened: Open) -> None:
+        """Let the odds follow what a block told; as its events are not independent, it counts as their root."""
+        if opened.n:
+            self.odds = min(max(self.odds + opened.gain / sqrt(opened.n), -SUREST), SUREST)
 
 
 class Learned(NamedTuple):
@@ -132,6 +151,8 @@ class SavedOpen(Struct, array_like=True):
     losses: list[float | None]
     drifted: bool
     segment: str = ""
+    changed_s: float = 0.0  # of the profile
+    gain: float = 0.0
 
 
 class SavedPerson(Struct, array_like=True, tag="p4"):
@@ -148,6 +169,8 @@ class SavedPerson(Struct, array_like=True, tag="p4"):
     attributes: dict[str, str] = {}
     ignored: dict[str, int] = {}
     segment: str = ""
+    changed_s: float = 0.0  # of the profile
+    odds: float = 0.0
 
 
 class SavedPart(Struct, array_like=True, tag="s4"):
@@ -235,6 +258,8 @@ def save_person(person: Person, ids: list[str]) -> bytes:
             person.attributes,
             {ids[i]: n for i, n in person.ignored.items()},
             person.segment,
+            person.profile.changed_s,
+            person.odds,
         )
     )
 
@@ -250,8 +275,8 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
     person.visits = saved.visits
     person.served = [add(i) for i in saved.served]
     person.ignored = {add(i): n for i, n in saved.ignored.items()}
-    person.profile, person.attributes = _load_profile(saved.profile), saved.attributes
-    person.segment = saved.segment
+    person.profile, person.attributes = _load_profile(saved.profile, saved.changed_s), saved.attributes
+    person.segment, person.odds = saved.segment, saved.odds
     if saved.open:
         o = saved.open
         person.open = Open(
@@ -259,12 +284,13 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
             o.at_s,
             [add(i) for i in o.items],
             [add(i) for i in o.served],
-            _load_profile(o.profile),
+            _load_profile(o.profile, o.changed_s),
             np.array(o.gradient).reshape(len(FACTS), len(FEATURES)),
             o.n,
             np.array([np.nan if x is None else x for x in o.losses]),
             o.drifted,
             o.segment,
+            o.gain,
         )
     return person
 
@@ -363,6 +389,8 @@ def _save_open(opened: Open, ids: list[str]) -> SavedOpen:
         [None if np.isnan(x) else x for x in opened.losses.tolist()],
         opened.drifted,
         opened.segment,
+        opened.profile.changed_s,
+        opened.gain,
     )
 
 
@@ -372,6 +400,6 @@ def _save_profile(profile: Profile) -> tuple[str, bytes, bytes, bool]:
     return profile.space, slow, fast, profile.drifted
 
 
-def _load_profile(saved: tuple[str, bytes, bytes, bool]) -> Profile:
+def _load_profile(saved: tuple[str, bytes, bytes, bool], changed_s: float) -> Profile:
     space, slow, fast, drifted = saved
-    return Profile(space, as_vector(slow) if slow else None, as_vector(fast) if fast else None, drifted)
+    return Profile(space, as_vector(slow) if slow else None, as_vector(fast) if fast else None, drifted, changed_s)

@@ -65,7 +65,7 @@ class ScorerHandler:
         self._restored: dict[int, list[Record]] = {}
         self._counts: dict[str, int] = dict.fromkeys(("events", "untested", "recommendations", "erased"), 0)
         self.examiner = Examiner(self.config, self.items, self.shelf, self.ranker)
-        self.lister = Lister(settings, self.items, self.shelf, self.ranker, self.examiner)
+        self.lister = Lister(settings, self.items, self.shelf, self.ranker, self.examiner.viewer)
 
     # ------------------------------------------------------------------ the four verbs
 
@@ -198,7 +198,7 @@ class ScorerHandler:
         if person.open is not None:
             person.open.profile = profile
         else:
-            person.profile = profile
+            person.adopt(profile)
         person.segment = max(state.mass, key=lambda name: (state.mass[name], name), default="")
         person.seq = max(person.seq, state.seq)
         part.dirty.add(state.user_id)
@@ -250,7 +250,8 @@ class ScorerHandler:
         if opened is None:
             return
         part.dirty.add(user_id)
-        person.profile = opened.profile
+        person.judge(opened)
+        person.adopt(opened.profile)
         self.examiner.epoch += 1
         if opened.n:
             part.blend.learn(opened.gradient, opened.n)
@@ -367,6 +368,7 @@ def _profile(state: UserState) -> Profile:
         messages.as_vector(state.slow),
         messages.as_vector(state.fast),
         bool(state.drift and state.drift[0] > 0),
+        state.changed_s,
     )
 
 

@@ -36,7 +36,7 @@ class UserState(Struct, array_like=True, tag="u1"):
     `fresh` are events of one block (`block`) that are already part of the rest. Never spans two blocks, and never
     events between which another user's event stood in the partition. Events about no item are in no block; what they
     and texts tell is in a record before that of the next event with an item, unless its block had begun. Records of
-    older versions lack the two last fields.
+    older versions lack the three last fields.
     """
 
     user_id: str
@@ -57,6 +57,7 @@ class UserState(Struct, array_like=True, tag="u1"):
     fresh: list[Fresh]
     said: str = ""  # event id of the newest text, if nothing was folded after it and the record before lacked it
     attributes: dict[str, str] = {}  # what is known of the person beside what they did: country, age group …
+    changed_s: float = 0.0  # event time from which the newest alarm says that interests are others; 0: there was none
 
     @property
     def tail_s(self) -> list[float]:
@@ -102,7 +103,10 @@ class TextVector(Struct, frozen=True, array_like=True, tag="t1"):
 
 
 class DriftAlarm(Struct, frozen=True, array_like=True, tag="a1"):
-    """A user's detector found a change. Topic drift-alarms, key: user id."""
+    """A user's detector found a change. Topic drift-alarms, key: user id.
+
+    Records of older versions lack the five last fields.
+    """
 
     user_id: str
     at_s: float
@@ -115,6 +119,11 @@ class DriftAlarm(Struct, frozen=True, array_like=True, tag="a1"):
     risen: list[str]  # segments that gained, strongest first
     fallen: list[str]  # segments that lost
     offset: int  # of the interaction that raised it
+    began_s: float = 0.0  # event time at which the change most probably began; 0: too little was known to tell
+    events: int = 0  # of the person since then, that of the alarm included
+    before: dict[str, float] = {}  # shares of the largest segments in their newest events before it
+    since: dict[str, float] = {}  # and since
+    blamed: list[str] = []  # items since then that are least like what was before, the least first
 
 
 class BlockLoss(Struct, frozen=True, array_like=True):

@@ -76,6 +76,7 @@ def pack(state: UserState) -> bytes:
     state.detector = [_short(number) for number in state.detector]
     state.drift = [_short(number) for number in state.drift]
     state.since_s, state.last_s = _short(state.since_s), _short(state.last_s)
+    state.changed_s = _short(state.changed_s)
     return encode(state)
 
 

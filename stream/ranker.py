@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log1p
+from itertools import groupby
+from math import exp, log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ RECENCY = 0.9  # weight of the k-th newest item of a tail: RECENCY ** k
 NEXT = 0.7  # the same for sequential rules
 DAY_S = 86_400.0
 SHRINK = 10.0  # added to counts under the root of the cosine
+SETTLED = 0.05  # a change of interests that is less likely than this was none
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,6 @@ class View:
     rates: Doubles | None = None  # (number of things they have,): see `stream.peers.Peers.rates`
     slow: Floats | None = None  # (D,) in drift space
     fast: Floats | None = None
-    drifted: bool = False  # the fast state takes over
     attributes: Mapping[str, str] = field(default_factory=dict)  # what is known beside what they did
 
 
@@ -56,6 +57,34 @@ class Past:
     first_s: dict[int, float] = field(default_factory=dict)  # ordinal → event time of the first
     first_visit: dict[int, int] = field(default_factory=dict)  # ordinal → visits before the first
     visits: int = 0
+
+    def since(self, at_s: float) -> Past | None:
+        """What was taken from then on; None where that is nothing, or all that the tail holds.
+
+        >>> past = Past()
+        >>> for n, items in enumerate(([7], [8, 9], [8])):
+        ...     past.take(items, 60.0 * n, most=9)
+        >>> past.since(60.0).tail, past.since(60.0).owned, past.since(0.0)
+        ([8, 9, 8], {9: 1, 8: 2}, None)
+        """
+        rows = [row for row, taken_s in enumerate(self.tail_s) if taken_s >= at_s]
+        if not 0 < len(rows) < len(self.tail):
+            return None
+        out = Past()
+        for taken_s, block in groupby(rows, key=self.tail_s.__getitem__):
+            out.take([self.tail[row] for row in block], taken_s, len(rows))
+        return out
+
+    def speaking(self, changed_s: float, odds: float) -> list[tuple[float, Past]]:
+        """The pasts that speak for a person, and with what share: all of it, and after a change what was since.
+
+        Args:
+            changed_s: event time at which interests changed; 0: they did not.
+            odds: that they really did, as a logarithm.
+        """
+        share = 1 / (1 + exp(-odds))
+        recent = self.since(changed_s) if changed_s and share > SETTLED else None
+        return [(1.0, self)] if recent is None else [(1.0 - share, self), (share, recent)]
 
     def facts(self, now_s: float) -> Doubles:
         """See `facts`."""
@@ -160,7 +189,7 @@ class Ranker:
         if peers is not None:
             out[PEERS] = peers
         if view.slow is not None and view.fast is not None and len(self.space):
-            out[7] = self.space @ (view.fast if view.drifted else view.slow)
+            out[7] = self.space @ view.slow
             out[8] = self.space @ view.fast
         if view.past and view.past.owned:
             items, again = _repeats(view.past, now_s, self.repeat_half_life_s)

@@ -177,18 +177,6 @@ class Space:
             raise ValueError(f"space must have segments, got {self.name!r}, a random one")
         return segments.assign(vectors, self.centres)
 
-    def moved(self, slow: Floats, fast: Floats, most: int = 2) -> tuple[list[str], list[str]]:
-        """Segments that gained and lost between two states, strongest first: names, at most `most` of each.
-
-        A segment's part in a state is the share of softened affinity to its centre.
-        """
-        if not len(self.centres):
-            return [], []
-        change = _shares(self.centres, fast) - _shares(self.centres, slow)  # (K,)
-        order = np.argsort(change, kind="stable")
-        risen = [self.segments[i] for i in order[::-1][:most] if change[i] > 0]
-        return risen, [self.segments[i] for i in order[:most] if change[i] < 0]
-
     def save(self, directory: Path) -> None:
         """Write `space.safetensors` and `space.json` into an existing directory."""
         save_file({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, directory / TENSORS)
@@ -249,13 +237,6 @@ def _renamed(space: Space) -> Space:
 def _finite(thresholds: Mapping[str, float]) -> dict[str, float]:
     """Only the thresholds of detectors that are on."""
     return {name: float(value) for name, value in thresholds.items() if np.isfinite(value)}
-
-
-def _shares(centres: Floats, state: Floats) -> Floats:
-    """Softmax over segments of the cosine to their centres, at temperature 0.2 (K,)."""
-    cosine = whitening.unit(centres) @ whitening.unit(state[None])[0]
-    weight = np.exp((cosine - cosine.max()) / 0.2)
-    return np.asarray(weight / weight.sum(), np.float32)
 
 
 def _check(

@@ -326,7 +326,7 @@ def test_without_the_dial_nothing_is_counted() -> None:
 def test_a_person_written_before_there_were_counts_can_be_read() -> None:
     drive, _ = bored(fatigue=0.5)
     written = next(o.value for o in drive.scorer.snapshot() if o.key == b"u/ann") or b""
-    older = msgspec.msgpack.encode(msgspec.msgpack.decode(written)[:-2])
+    older = msgspec.msgpack.encode(msgspec.msgpack.decode(written)[:-4])
     saved = people.read_state(older)
     assert isinstance(saved, people.SavedPerson)
     assert saved == msgspec.structs.replace(cast(people.SavedPerson, people.read_state(written)), ignored={})

@@ -57,16 +57,6 @@ def test_partitions_are_summed() -> None:
     assert split.features(view, 5.0, None) == pytest.approx(whole.features(view, 5.0, None))
 
 
-def test_a_drifted_user_is_led_by_the_fast_state() -> None:
-    r = ranker()
-    r.space = np.eye(4, dtype=np.float32)
-    slow, fast = np.eye(4, dtype=np.float32)[:2]
-    calm = r.features(View(slow=slow, fast=fast), 0.0, None)
-    drifted = r.features(View(slow=slow, fast=fast, drifted=True), 0.0, None)
-    assert row(calm, "interests") == [1, 0, 0, 0]
-    assert row(drifted, "interests") == row(calm, "interests of late") == [0, 1, 0, 0]
-
-
 def test_repeats_count_and_age() -> None:
     r = ranker()
     past = Past()

@@ -54,13 +54,6 @@ def test_segments_are_named_by_their_words(shop: Shop) -> None:
         assert shop.space.segments[segment].split()[0].lower() == item_id[:-2]
 
 
-def test_moved_tells_from_where_to_where(shop: Shop) -> None:
-    garden, toy = (shop.space.popular[shop.space.position[i]] for i in ("garden00", "toy01"))
-    risen, fallen = shop.space.moved(slow=garden, fast=toy)
-    assert (risen[0], fallen[0]) == ("Toy Thing", "Garden Thing")
-    assert shop.space.moved(garden, garden) == ([], [])
-
-
 def test_half_lives_that_are_set_overrule_those_of_the_warm_up(shop: Shop) -> None:
     slow, fast = shop.space.decays(Users(half_life_s=5.0))
     assert (slow.half_life_s, fast.half_life_s) == (5.0, 3_600.0)  # its pauses are of one hour
