@@ -14,9 +14,9 @@ from consumers.measures import Measures
 from consumers.people import LOSSES, Open, Part, Person
 from consumers.shelf import Shelf
 from consumers.sight import Sight, Viewer, Who
-from stream.blend import Contest, Expectation, best_of, log_sum_exp
+from stream.blend import Contest, Expectation, log_sum_exp
 from stream.ranker import Ranker
-from stream.ranking import rank_of, top
+from stream.ranking import rank_gain, rank_of, top
 from stream.settings import Scoring
 
 Doubles = NDArray[np.float64]
@@ -43,7 +43,7 @@ class Prepared:
     model_total: float  # log-sum-exp of the logits over the headline candidates
     stranger: list[int]  # the list that would have been served to someone without one
     change: Contest | None  # of all that is known of the person and what they did since their interests changed
-    companions: dict[int, tuple[Doubles, Contest]]  # by column of LOSSES: scores (N,), and against the live ones
+    companions: dict[int, Doubles]  # by column of LOSSES: scores (N,)
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ class Examiner:
             stranger=top(popular, headline, self.config.k) if not opened.served else [],
             change=sight.contest,
             companions=self._companions(
-                self._roles(user_id, opened, probation), sight, part.blend.weights_for(sight.facts), expected
+                self._roles(user_id, opened, probation), sight, part.blend.weights_for(sight.facts)
             ),
         )  # fmt: skip
         return self._prepared
@@ -129,19 +129,15 @@ class Examiner:
         roles = {"shadow": bool(self.shelf.shadow_name), "parent": chosen or probation, "reference": chosen}
         return [role for role, wanted in roles.items() if wanted]
 
-    def _companions(
-        self, roles: list[str], sight: Sight, weights: Doubles, live: Expectation
-    ) -> dict[int, tuple[Doubles, Contest]]:
+    def _companions(self, roles: list[str], sight: Sight, weights: Doubles) -> dict[int, Doubles]:
         """The blend with another version in place of the live one."""
         if sight.logits is None:
             return {}
-        out: dict[int, tuple[Doubles, Contest]] = {}
+        out: dict[int, Doubles] = {}
         for role in roles:
             slot = self.items.filled(self.shelf.companion(role))
             if slot is not None:
-                scores = weights @ sight.under(slot)
-                contest = Contest.of(live.scores, scores, live.hard, best_of(scores, sight.candidates))
-                out[LOSSES.index(role)] = (scores, contest)
+                out[LOSSES.index(role)] = weights @ sight.under(slot)
         return out
 
 
@@ -153,8 +149,9 @@ def _losses(prepared: Prepared, item: int, rank: int) -> Doubles:
     losses[MODEL_ALONE] = losses[POPULARITY]  # without a history the model has no say
     if prepared.logits is not None:
         losses[MODEL_ALONE] = prepared.model_total - float(prepared.logits[item])
-    for column, (scores, contest) in prepared.companions.items():
-        losses[column] = contest.gain(item)
+    for column, scores in prepared.companions.items():
+        theirs = rank_of(scores, item, prepared.headline)
+        losses[column] = rank_gain(rank, theirs)
         if column == SHADOW:
-            losses[SHADOW_MRR] = 1 / (rank_of(scores, item, prepared.headline) + 1) - 1 / (rank + 1)
+            losses[SHADOW_MRR] = 1 / (theirs + 1) - 1 / (rank + 1)
     return losses

@@ -1,9 +1,8 @@
 """The gate: is a candidate better than the live model, on events that neither has learned?
 
-Two tests of the same thing, the paired gain in log-loss of the blend with the candidate over the blend with the live
-model, among the items that either would put forward (`stream.blend.Contest`). `judge` looks once, at the held-out
-end of the training window; `SequentialTest` looks after every arriving block while an undecided candidate runs in
-shadow.
+Two tests of the same thing, the paired gain in log rank (`stream.ranking.rank_gain`) of the blend with the candidate
+over the blend with the live model. `judge` looks once, at the held-out end of the training window; `SequentialTest`
+looks after every arriving block while an undecided candidate runs in shadow.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ MIN_PEOPLE = 20  # fewer resampled people say nothing
 class PairedBlocks:
     """k blocks of held-out events, each tested with the live model and with the candidate in the same blend.
 
-    Gains are means per event in nats, reciprocal ranks means per event.
+    Gains are means per event in log rank, reciprocal ranks means per event.
     """
 
     users: NDArray[Any]  # (k,) whose block it is: names or codes
     n: NDArray[np.int64]  # (k,) events that could be tested
-    gain: Doubles  # (k,) in log-loss, of the candidate over the live model
+    gain: Doubles  # (k,) of the candidate over the live model
     live_rr: Doubles  # (k,)
     candidate_rr: Doubles  # (k,)
     drifted: NDArray[np.bool_]  # (k,) the user's interests had just moved
@@ -59,7 +58,7 @@ class Verdict:
 def judge(pairs: PairedBlocks, gate: Gate, seed: int) -> Verdict:
     """Promote, refuse or leave open.
 
-    Promoted: the lower bound of the gain in log-loss (one-sided, `gate.confidence`, bootstrap over people) is above
+    Promoted: the lower bound of the gain in log rank (one-sided, `gate.confidence`, bootstrap over people) is above
     zero, and reciprocal rank falls by no more than `gate.mrr_margin` of its value, overall and among people who did
     not drift. Refused: the upper bound of the gain is below zero, or the upper bound of a change in reciprocal rank
     below the margin. Undecided: neither. Reciprocal rank is held to its point estimate for a promotion, since to
@@ -89,16 +88,16 @@ def judge(pairs: PairedBlocks, gate: Gate, seed: int) -> Verdict:
 
 def _decide(numbers: dict[str, float], margin: float) -> tuple[Call, str]:
     if numbers["gain_upper"] < 0:
-        return "refused", f"log-loss is worse: gain at most {numbers['gain_upper']:.4f} nats"
+        return "refused", f"log rank is worse: gain at most {numbers['gain_upper']:.4f}"
     for suffix, whom in (("", "overall"), ("_calm", "among people who did not drift")):
         if numbers.get("mrr_change_upper" + suffix, 0.0) < -margin:
             return "refused", f"reciprocal rank falls {whom}: change at most {numbers['mrr_change_upper' + suffix]:.1%}"
     if numbers["gain_lower"] <= 0:
-        return "undecided", f"log-loss gain {numbers['gain']:.4f} nats, lower bound {numbers['gain_lower']:.4f}"
+        return "undecided", f"log-rank gain {numbers['gain']:.4f}, lower bound {numbers['gain_lower']:.4f}"
     for suffix, whom in (("", "overall"), ("_calm", "among people who did not drift")):
         if numbers.get("mrr_change" + suffix, 0.0) < -margin:
-            return "undecided", f"log-loss is better, but reciprocal rank {whom} {numbers['mrr_change' + suffix]:+.1%}"
-    return "promoted", f"log-loss gain {numbers['gain']:.4f} nats, lower bound {numbers['gain_lower']:.4f}"
+            return "undecided", f"log rank is better, but reciprocal rank {whom} {numbers['mrr_change' + suffix]:+.1%}"
+    return "promoted", f"log-rank gain {numbers['gain']:.4f}, lower bound {numbers['gain_lower']:.4f}"
 
 
 class _Part:
@@ -117,7 +116,7 @@ class _Part:
         self.live_rr, self.candidate_rr = per_person(pairs.live_rr), per_person(pairs.candidate_rr)
 
     def numbers(self, gate: Gate, seed: int) -> dict[str, float]:
-        """Gain in nats per event and relative change of reciprocal rank, each with its bounds."""
+        """Gain in log rank per event and relative change of reciprocal rank, each with its bounds."""
         gain = self.gain.sum() / self.n.sum()
         change = self.candidate_rr.sum() / max(self.live_rr.sum(), 1e-12) - 1
         weights = np.random.default_rng(seed).poisson(1.0, (gate.bootstrap, self.people))  # (r, people)
@@ -174,7 +173,7 @@ class SequentialTest:
     verdict: Call = field(default="undecided")
 
     def update(self, difference: float, weight: float, rr_difference: float = 0.0) -> None:
-        """Take one block: the candidate's gain over the live model (nats per event), and how many events it has.
+        """Take one block: the candidate's gain over the live model (log rank per event), and how many events it has.
 
         `rr_difference` is the candidate's mean reciprocal rank minus the live one's. A verdict stays.
         """
@@ -193,7 +192,7 @@ class SequentialTest:
 
     @property
     def mean(self) -> float:
-        """Mean difference per event, nats."""
+        """Mean gain per event."""
         return self.total / self.weight if self.weight else 0.0
 
     @property

@@ -129,8 +129,8 @@ class DriftAlarm(Struct, frozen=True, array_like=True, tag="a1"):
 class BlockLoss(Struct, frozen=True, array_like=True):
     """Mean log-loss (nats per event) of one tested block under several predictors, before learning it.
 
-    A gain is that of the blend with another version over the blend with the live one, among the items that either
-    puts forward (`stream.blend.Contest`); negative: the other version expected the block less.
+    A gain is that of the blend with another version over the blend with the live one, in log rank per event
+    (`stream.ranking.rank_gain`); negative: the other version is worse.
     """
 
     at_s: float
@@ -138,7 +138,7 @@ class BlockLoss(Struct, frozen=True, array_like=True):
     blend: float  # what is served
     model: float  # the live next-item LM alone, softmax over the candidates
     popularity: float  # decayed popularity alone, as a distribution over the candidates
-    parent: float | None = None  # gain in nats of the blend with the live version's parent; on a hash-chosen share
+    parent: float | None = None  # gain of the blend with the live version's parent; on a hash-chosen share
     reference: float | None = None  # gain of the blend with the first published version; likewise
     shadow: float | None = None  # gain of the blend with the undecided candidate `ModelHealth.shadow`; on every block
     shadow_mrr: float | None = None  # reciprocal rank of the shadow's blend minus the live blend's

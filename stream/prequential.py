@@ -15,13 +15,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.blend import Blend, Contest, Expectation, standardise, with_version
+from stream.blend import Blend, standardise, with_version
 from stream.gate import PairedBlocks
 from stream.history import LoggedEvent
 from stream.linear import LinearModel, Placed
 from stream.peers import Peers
 from stream.ranker import Past, Ranker, View
-from stream.ranking import rank_of
+from stream.ranking import rank_gain, rank_of
 from stream.settings import Settings
 from stream.statistics import Catalogue, ItemStats
 
@@ -138,7 +138,7 @@ class _Run:
     peers: Peers = field(default_factory=Peers)
     users: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    gains: list[float] = field(default_factory=list)  # nats, mean per block
+    gains: list[float] = field(default_factory=list)  # in log rank, mean per block
     drifted: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -169,18 +169,16 @@ class _Run:
         peers = self.peers.scores(block[0].user_id, list(person.owned), block[0].at_s, len(counts))
         z = standardise(self.ranker.features(view, block[0].at_s, None, peers=peers, counts=counts), headline)
         known = person.facts(block[0].at_s)
-        tested: list[Expectation] = []
+        tested: list[list[int]] = []  # ranks, by arm
         for arm in (self.live,) if burn_in else (self.live, self.candidate):
             own = with_version(z, arm.logits(person), arm.linear(person), headline)
             expected = arm.blend.expect(own, headline, known)
             if not burn_in:
-                ranks = [rank_of(expected.scores, i, headline) for i in items]
-                arm.ranks.append(float(np.mean([1.0 / (r + 1) for r in ranks])))
+                tested.append([rank_of(expected.scores, i, headline) for i in items])
+                arm.ranks.append(float(np.mean([1.0 / (r + 1) for r in tested[-1]])))
             arm.blend.learn(np.sum([expected.gradient(i) for i in items], axis=0), len(items))
-            tested.append(expected)
         if not burn_in:
-            contest = Contest.of(tested[0].scores, tested[1].scores, tested[0].hard, tested[1].hard)
-            self.gains.append(float(np.mean([contest.gain(i) for i in items])))
+            self.gains.append(float(np.mean([rank_gain(*ranks) for ranks in zip(*tested, strict=True)])))
             self.users.append(block[0].user_id)
             self.sizes.append(len(items))
             self.drifted.append(block[0].drifted)

@@ -58,7 +58,7 @@ class Watch:
     weight_squares: float = 0.0
 
     def update(self, gain: float, n: int, group: int) -> None:
-        """Take one block: the parent's gain over the live version (nats per event), its events, its person's group."""
+        """Take one block: the parent's gain over the live version (per event), its events, its person's group."""
         if n <= 0 or not math.isfinite(gain):
             return
         weight = math.sqrt(n)
@@ -71,7 +71,7 @@ class Watch:
 
     @property
     def mean(self) -> float:
-        """Mean gain of the parent, nats."""
+        """Mean gain of the parent."""
         total = float(self.weights.sum())
         return float(self.gains.sum()) / total if total else 0.0
 

@@ -94,7 +94,7 @@ def test_better_loss_with_a_slightly_lower_rank_stays_open() -> None:
         0,
     )
     assert found.verdict == "undecided"
-    assert found.reason.startswith("log-loss is better, but reciprocal rank ")
+    assert found.reason.startswith("log rank is better, but reciprocal rank ")
 
 
 @pytest.mark.parametrize("people", [0, 1, 19])

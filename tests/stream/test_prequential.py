@@ -42,7 +42,8 @@ def test_the_model_that_expects_what_comes_loses_less() -> None:
     events = log(300, late=60)
     pairs = prequential.paired_losses(events, 60.0 * 240, Favourite(3), Favourite(5), VECTORS, load())
     assert len(pairs) == 60
-    assert (pairs.gain[:10] > 0).all()
+    assert (pairs.gain[:10] >= 0).all()
+    assert pairs.gain[:10].mean() > 0.1
     assert pairs.candidate_rr.mean() > pairs.live_rr.mean()
     assert pairs.n.tolist() == [1] * 60
 
