@@ -19,7 +19,7 @@ NOTHING = (0.0,) * (1 + len(RANKINGS))
 def total(figures: Figures, name: str, label: str | None = None) -> float:
     """Sum of a metric over its labels, or over those figures of which `label` is the first.
 
-    >>> total({("alarms_total", "user", "adwin"): 2.0, ("alarms_total", "population", "adwin"): 1.0}, "alarms_total")
+    >>> total({("alarms_total", "user", "ph"): 2.0, ("alarms_total", "population", "ph"): 1.0}, "alarms_total")
     3.0
     """
     return sum(v for (n, *labels), v in figures.items() if n == name and (label is None or label == labels[0]))

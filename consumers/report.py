@@ -15,9 +15,11 @@ from stream.events import rfc3339
 
 TRIGGERS = {
     "warm-up": "the first training, on everything before it",
-    "population": "the population's prediction loss changed (ADWIN)",
-    "users": "improbably many users' interests moved",
-    "staleness": "the live model had become too old",
+    "population": "the loss of what is served rose for everybody (Page-Hinkley)",
+    "segment": "it rose for the people of a segment (Page-Hinkley)",
+    "users": "unusually many users' interests moved",
+    "new-items": "people turned to items that the live model did not know",
+    "staleness": "the live model had become old enough for a refresh to pay",
     "clock": "by the clock",
     "continuous": "as soon as there was enough new data",
 }

@@ -2,7 +2,7 @@
 
 Everything is decided at model-health records and in event time, so that it does not matter how topics interleave:
 alarms wait until the health of the model is known up to their time. One instance is active; its whole state is one
-record of trigger-states, at most 40 KB (the block losses since the last rise, see `stream.evidence.Population`).
+record of trigger-states, at most 40 KB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from consumers.trigger_state import Seen, TriggerState, Waiting
 from stream import policy, topics, versions
 from stream.errors import BadRecord, StateError
-from stream.evidence import AlarmShare, Population, Reading, numbers
+from stream.evidence import AlarmShare, Population, Reading, Unknown, numbers
 from stream.gate import SequentialTest
 from stream.messages import (
     DriftAlarm,
@@ -23,15 +23,15 @@ from stream.messages import (
     ModelVersion,
     Ruling,
     TrainingJob,
-    as_bytes,
-    as_vector,
     decode,
     decode_version,
     encode,
 )
 from stream.records import Output, Record
+from stream.rises import Rise, Season
 from stream.rollback import Watch
 from stream.settings import Settings
+from stream.worth import Worth
 
 KEY = b"trigger"
 RULINGS = ("promoted", "refused", "rollback")
@@ -54,6 +54,7 @@ class TriggerHandler:
         self._settings = settings
         self._versions: dict[bytes, ModelVersion | Ruling] = {}  # by key, as compaction keeps them
         self._readings: list[Reading] = []
+        self._worth = Worth.of([], settings, 0.0)
         self._dirty = False
         self._take(TriggerState.new())
         self._verbs: dict[str, Callable[[Record], Iterable[Output]]] = {
@@ -67,7 +68,7 @@ class TriggerHandler:
         jobs, rulings, rises = self._restored
         out: dict[tuple[str, ...], float] = {("jobs_total", t): n - jobs.get(t, 0) for t, n in self._state.jobs.items()}
         out |= {("rulings_total", r): self._state.rulings.get(r, 0) - rulings.get(r, 0) for r in RULINGS}
-        out["alarms_total", "population", "adwin"] = self._population.rises - rises
+        out["alarms_total", "population", "page_hinkley"] = self._population.flagged - rises
         out["job_outstanding",] = self._state.outstanding
         out["event_timestamp_seconds",] = self._state.now_s
         for reading in self._readings:
@@ -85,11 +86,11 @@ class TriggerHandler:
             return []
         self._dirty = False
         kept, population = self._state, self._population
-        kept.population = [
-            population.version, population.rises, population.risen, population.before, population.after
-        ]  # fmt: skip
-        kept.losses = as_bytes(np.array(population.values, np.float32))
-        kept.share = list(self._share.buckets)
+        kept.population = population.version, population.events, population.flagged
+        kept.season = population.season.numbers()
+        kept.rises = {name: stream.numbers() for name, stream in population.streams.items()}
+        kept.share, kept.usual = list(self._share.buckets), (self._share.usual_events, self._share.usual_alarms)
+        kept.unknown = self._unknown.events, self._unknown.unknown
         kept.test = self._test.numbers() if self._test else []
         kept.watched, kept.watch = self._watched.version, self._watched.numbers()
         return [Output(topics.TRIGGER_STATES, KEY, encode(kept), 0)]
@@ -110,17 +111,18 @@ class TriggerHandler:
     def _take(self, state: TriggerState) -> None:
         trigger = self._settings.trigger
         self._state = state
-        version, rises, risen, before, after = state.population or ("", 0, False, 0.0, 0.0)
         self._population = Population(
-            trigger.population_delta, str(version), as_vector(state.losses).tolist(), int(rises), bool(risen),
-            float(before), float(after),
+            trigger.false_trigger_events, *state.population, Season.of(state.season),
+            {name: Rise.of(held) for name, held in state.rises.items()},
         )  # fmt: skip
         self._share = AlarmShare(trigger.alarm_window_events, self._settings.drift.false_alarms_per_1000 / 1000)
         for events, alarms in state.share:
             self._share.add(events, alarms)
+        self._share.usual_events, self._share.usual_alarms = state.usual
+        self._unknown = Unknown(events=state.unknown[0], unknown=state.unknown[1])
         self._test = SequentialTest.of(state.test) if state.test else None
         self._watched = Watch.of(state.watched, state.watch)
-        self._restored = dict(state.jobs), dict(state.rulings), int(rises)
+        self._restored = dict(state.jobs), dict(state.rulings), self._population.flagged
 
     # what comes in
 
@@ -155,7 +157,9 @@ class TriggerHandler:
     def _digest(self, health: ModelHealth) -> list[Output]:
         """Take one health record into account, then decide."""
         state, before = self._state, self._state.events
-        state.seen[health.partition] = Seen(health.events, health.through, health.at_s)
+        last = state.seen.get(health.partition, Seen(0, -1, 0.0, 0))
+        self._unknown.add(max(0, health.events - last.events), max(0, health.unknown - last.unknown))
+        state.seen[health.partition] = Seen(health.events, health.through, health.at_s, health.unknown)
         due = [alarm for alarm in state.alarms if alarm.at_s <= self._state.now_s]
         state.alarms = [alarm for alarm in state.alarms if alarm.at_s > self._state.now_s]
         self._share.add(max(0, self._state.events - before), len(due))
@@ -163,16 +167,19 @@ class TriggerHandler:
         return [*self._probation(health), *self._shadow(health), *self._decide()]
 
     def _watch(self, health: ModelHealth) -> None:
-        """Feed the population's detector with blocks in which the model had a say."""
+        """Feed the detectors of the population and of segments with blocks that a version served."""
         if not health.version:
             return
+        if health.version != self._population.version:
+            self._unknown.clear()
         self._population.watch(health.version)
         for block in health.blocks:
-            difference = block.model - block.popularity
-            if difference and np.isfinite(difference) and self._population.update(difference):
+            for name in self._population.update(block) if np.isfinite(block.blend) else ():
+                rise = self._population.streams[name]
                 self.journal.append(
-                    {"event": "population-drift", "version": health.version,
-                     "before": round(self._population.before, 4), "after": round(self._population.after, 4)}
+                    {"event": "segment-drift" if name else "population-drift", "segment": name,
+                     "version": health.version, "began_s": rise.began_s, "statistic": round(rise.statistic, 3),
+                     "before": round(rise.mean, 4), "after": round(rise.after, 4)}
                 )  # fmt: skip
 
     def _probation(self, health: ModelHealth) -> list[Output]:
@@ -192,7 +199,7 @@ class TriggerHandler:
         state, watched = self._state, self._watched
         found = {"gain": watched.mean, "blocks": float(watched.blocks),
                  "gain_lower": watched.lower(self._settings.gate.rollback_confidence)}  # fmt: skip
-        reason = f"its parent {live.parent} is better by {watched.mean:.4f} nats over {watched.blocks} blocks"
+        reason = f"its parent {live.parent} is better by {watched.mean:.4f} in log rank over {watched.blocks} blocks"
         ruling = Ruling(live.version, "rollback", state.now_s, state.now_s, reason, found)
         key = f"{live.version}/rollback".encode()
         if versions.live([*self._versions.values(), ruling], state.now_s) is None:
@@ -228,7 +235,7 @@ class TriggerHandler:
         found = {"gain": test.mean, "gain_lower": lower, "gain_upper": upper, "blocks": float(test.blocks),
                  "mrr_change": test.rr_total / test.weight if test.weight else 0.0}  # fmt: skip
         found = {name: value for name, value in found.items() if np.isfinite(value)}
-        reason = f"log-loss gain {test.mean:.4f} nats over {test.blocks} blocks in shadow"
+        reason = f"log-rank gain {test.mean:.4f} over {test.blocks} blocks in shadow"
         ruling = Ruling(candidate.version, test.verdict, self._state.now_s, self._state.now_s, reason, found)
         key = f"{candidate.version}/shadow".encode()
         self._versions[key] = ruling
@@ -247,12 +254,14 @@ class TriggerHandler:
             ready = self._state.events >= trigger.warm_up_events and enough and not state.outstanding
             warm_up = Reading("warm-up", float(self._state.events), float(trigger.warm_up_events), ready)
             return [self._issue("warm-up", "", warm_up, [warm_up])] if ready else []
-        self._readings = policy.weigh(trigger, self._population, self._share, self._state.new_events)
+        self._worth = Worth.of(self._versions.values(), self._settings, state.now_s)
+        self._readings = policy.weigh(self._settings, self._population, self._share, self._unknown.share,
+                                      state.new_events, state.events, self._worth)  # fmt: skip
         reason = policy.strongest(self._readings)
         if reason is None:
             self._weighed()
             return []
-        obstacle = policy.obstacle(trigger, state.new_events, self._idle_s, state.outstanding, state.events)
+        obstacle = policy.obstacle(trigger, state.new_events, self._idle_s, state.outstanding)
         if obstacle:
             self._held_back(reason, obstacle)
             return []
@@ -282,12 +291,14 @@ class TriggerHandler:
         horizon = {partition: seen.through + 1 for partition, seen in sorted(state.seen.items())}
         since = state.job.horizon if state.job else {}
         evidence = numbers(found)
-        if reason.trigger == "population":
-            evidence |= {"loss_before": self._population.before, "loss_after": self._population.after}
+        if reason.size:
+            evidence |= {"size": reason.size, "gain": reason.gain, "price": self._worth.price}
         job = TrainingJob(job_id, self._state.now_s, kind, reason.trigger, evidence, horizon, since, parent,
-                          policy.seed_of(self._settings.seed, job_id))  # fmt: skip
+                          policy.seed_of(self._settings.seed, job_id), reason.segment, reason.began_s,
+                          text=reason.trigger not in policy.OF_TASTE)  # fmt: skip
         self.journal.append({"event": "training-decided", "job": job_id, "kind": kind, "trigger": reason.trigger,
-                             "parent": parent, "new_events": self._state.new_events, **evidence})  # fmt: skip
+                             "parent": parent, "new_events": self._state.new_events, "segment": reason.segment,
+                             "began_s": reason.began_s, **evidence})  # fmt: skip
         state.jobs[reason.trigger] = state.jobs.get(reason.trigger, 0) + 1
         state.job, state.job_events, state.outstanding, state.told = job, self._state.events, True, []
         state.weighed = self._state.events
@@ -300,7 +311,14 @@ class TriggerHandler:
         if self._readings and self._state.events - self._state.weighed >= self._settings.trigger.min_new_events:
             self._state.weighed = self._state.events
             self.journal.append(
-                {"event": "not-worth-it-yet", "new_events": self._state.new_events, **numbers(self._readings)}
+                {
+                    "event": "not-worth-it-yet",
+                    "new_events": self._state.new_events,
+                    **numbers(self._readings),
+                    "price": self._worth.price,
+                    "refreshes": self._worth.refreshes,
+                    "seconds": round(self._worth.seconds, 1),
+                }
             )
 
     def _held_back(self, reason: Reading, obstacle: str) -> None:

@@ -15,6 +15,7 @@ class Seen(Struct, frozen=True, array_like=True):
     events: int
     through: int
     at_s: float
+    unknown: int
 
 
 class Waiting(Struct, frozen=True, array_like=True, order=True):
@@ -25,16 +26,19 @@ class Waiting(Struct, frozen=True, array_like=True, order=True):
     offset: int
 
 
-class TriggerState(Struct, array_like=True, tag="g1"):
+class TriggerState(Struct, array_like=True, tag="g2"):
     """Everything the trigger knows beyond the records of model-versions."""
 
     seen: dict[int, Seen]  # health records taken into account, by partition
     health: list[ModelHealth]  # not yet taken into account
     alarms: list[Waiting]
     alarms_through: dict[int, int]  # partition -> offset of the newest alarm's interaction
-    population: list[float | str | int | bool]  # version, rises, risen, before, after
-    losses: bytes  # float32, see Population.values
+    population: tuple[str, int, int]  # version, events, rises flagged; see stream.evidence.Population
+    season: list[float]
+    rises: dict[str, list[float]]  # by stream, in their order
     share: list[tuple[int, int]]
+    usual: tuple[float, float]  # events and alarms that have left the share's window
+    unknown: tuple[float, float]  # see stream.evidence.Unknown
     jobs: dict[str, int]  # issued, by trigger
     job: TrainingJob | None  # the newest
     job_events: int  # interactions seen when it was issued
@@ -50,7 +54,8 @@ class TriggerState(Struct, array_like=True, tag="g1"):
     @classmethod
     def new(cls) -> TriggerState:
         """Nothing has happened yet."""
-        return cls({}, [], [], {}, [], b"", [], {}, None, 0, False, "", [], {}, [], 0)
+        none = (0.0, 0.0)
+        return cls({}, [], [], {}, ("", 0, 0), [], {}, [], none, none, {}, None, 0, False, "", [], {}, [], 0)
 
     @property
     def now_s(self) -> float:

@@ -227,8 +227,8 @@ class World:
         """What there is to choose from, and from when on; the last list of a topic holds all of its items."""
         plan, rng = self.plan, np.random.default_rng([self.plan.seed, 6])
         ranks, style = shuffles[0], (np.arange(plan.items) // len(NAMES) % plan.styles).tolist()
-        late = [] if plan.arrivals_day is None else rng.permutation(plan.items)[: round(plan.arrivals * plan.items)]
-        away = {int(item) for item in late}
+        late: list[int] = rng.permutation(plan.items)[: round(plan.arrivals * plan.items)].tolist()
+        away = set(late) if plan.arrivals_day is not None else set[int]()
         shelves = [(-np.inf, _lists(ranks, style, away, plan.styles))]
         for change in (c for c in self.changes if c.kind in self._days()):
             if change.kind == "population":

@@ -1,21 +1,24 @@
 """Evidence for a training, gathered over the whole population: pure, and all of it can be written down as numbers.
 
-A single person's drift is barely detectable from ten events, so trainings need aggregated evidence: the language
-model's loss rises against that of a reference that always adapts (`Population`), or more people raise alarms than
-chance allows (`AlarmShare`).
+A single person's drift is barely detectable from ten events, so trainings need aggregated evidence: the loss of what is
+served rises, over everybody or over the people of a segment (`Population`), more people raise alarms than usual
+(`AlarmShare`), or people turn to items that the live model does not know (`Unknown`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import exp, fsum, lgamma, log
+from math import exp, fsum, lgamma, log, log1p
 
-import numpy as np
-from river import drift
+from stream.messages import BlockLoss
+from stream.rises import BATCH, FEWEST, Rise, Season, threshold
 
-KEPT = 2_048  # block losses that a full window is cut back to; at most twice as many are held
+EVERYBODY = ""  # the name of the stream of all blocks
+MOST_STREAMS = 65  # everybody and, at most, so many segments less one: of a space there are 32
+MARGIN = 4.0  # means of ten blocks are neither quite normal nor quite independent: a third more rises than planned
+DOUBLED = 2.0  # alarms must be so many times those expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +29,19 @@ class Reading:
     now: float
     threshold: float
     crossed: bool
+    size: float = 0.0  # of the evidence, in the units of `stream.worth.PRIOR`
+    gain: float = 0.0  # nats that a refresh for this reason is expected to bring
+    segment: str = ""
+    began_s: float = 0.0  # event time; 0: unknown
 
 
-def poisson_tail(count: int, mean: float) -> float:
-    """P(X >= count) of a Poisson variable: how improbable that many alarms are where `mean` are expected.
+def tail(count: int, shape: float, mean: float) -> float:
+    """P(X >= count) of a count whose rate is known only so well: negative binomial, Poisson for a large `shape`.
 
-    >>> round(poisson_tail(1, 1.0), 4)  # 1 - exp(-1)
+    >>> round(tail(1, 1e9, 1.0), 4)  # 1 - exp(-1)
     0.6321
-    >>> f"{poisson_tail(30, 5.0):.1e}"
-    '2.8e-14'
+    >>> f"{tail(30, 1e9, 5.0):.1e}", f"{tail(30, 5.0, 5.0):.1e}"
+    ('2.8e-14', '3.1e-06')
     """
     if count <= 0:
         return 1.0
@@ -42,7 +49,8 @@ def poisson_tail(count: int, mean: float) -> float:
         return 0.0
 
     def probability(k: int) -> float:
-        return exp(k * log(mean) - mean - lgamma(k + 1))
+        chosen = lgamma(k + shape) - lgamma(shape) - lgamma(k + 1) if shape < 1e6 else k * log(shape) - lgamma(k + 1)
+        return exp(chosen + k * (log(mean) - log(shape + mean)) - shape * log1p(mean / shape))
 
     if count <= mean:
         return max(0.0, 1.0 - fsum(probability(k) for k in range(count)))
@@ -54,13 +62,16 @@ def poisson_tail(count: int, mean: float) -> float:
 
 @dataclass(slots=True)
 class AlarmShare:
-    """Alarms among the newest `window` events, against a rate that stationary people would raise.
+    """Alarms among the newest `window` events, against this deployment's own usual rate.
+
+    The rate that detectors were calibrated to is where it begins, as if seen over one window; what has left the window
+    is learned, over at most ten of them. So a deployment whose people raise more alarms than planned is no news.
 
     >>> share = AlarmShare(window=1000, per_event=0.001)
     >>> for _ in range(10):
     ...     share.add(events=200, alarms=2)
-    >>> share.events, share.alarms, f"{share.p_value:.0e}"  # 10 alarms where 1 is expected
-    (1000, 10, '1e-07')
+    >>> share.events, share.alarms, round(share.expected, 1), f"{share.p_value:.0e}"  # ten, as before
+    (1000, 10, 5.5, '9e-02')
     """
 
     window: int
@@ -68,120 +79,187 @@ class AlarmShare:
     buckets: deque[tuple[int, int]] = field(default_factory=deque)  # (events, alarms), oldest first
     events: int = 0
     alarms: int = 0
+    usual_events: float = 0.0  # that have left the window, and their alarms
+    usual_alarms: float = 0.0
 
     def add(self, events: int, alarms: int) -> None:
         """Take a stretch of events; whole stretches are let go while the window is full without them."""
         self.buckets.append((events, alarms))
         self.events, self.alarms = self.events + events, self.alarms + alarms
         while self.buckets and self.events - self.buckets[0][0] >= self.window:
-            gone = self.buckets.popleft()
-            self.events, self.alarms = self.events - gone[0], self.alarms - gone[1]
+            self._let_go()
 
     def clear(self) -> None:
-        """Start anew: what was counted has had its consequence."""
-        self.buckets.clear()
-        self.events = self.alarms = 0
+        """Start anew: what was counted has had its consequence, and is usual from now on."""
+        while self.buckets:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        events, alarms = self.buckets.popleft()
+        self.events, self.alarms = self.events - events, self.alarms - alarms
+        fade = min(1.0, 10 * self.window / (self.usual_events + events)) if self.usual_events + events else 1.0
+        self.usual_events, self.usual_alarms = fade * (self.usual_events + events), fade * (self.usual_alarms + alarms)
+
+    @property
+    def _shape(self) -> float:
+        """Alarms that the usual rate rests on; at least one, or the first alarm would be improbable."""
+        return max(self.window * self.per_event, 1.0) + self.usual_alarms
+
+    @property
+    def expected(self) -> float:
+        """Alarms that are usual among so many events."""
+        return self._shape / (self.window + self.usual_events) * self.events
 
     @property
     def p_value(self) -> float:
-        """How probable at least so many alarms are, if nobody drifts."""
-        return poisson_tail(self.alarms, self.per_event * self.events)
+        """How probable at least so many alarms are, if no more people drift than usual."""
+        return tail(self.alarms, self._shape, self.expected)
+
+
+@dataclass(slots=True)
+class Unknown:
+    """Share of the newest interactions that are about items which the live version does not know.
+
+    >>> unknown = Unknown()
+    >>> for _ in range(100):
+    ...     unknown.add(events=200, unknown=60)
+    >>> round(unknown.share, 2)
+    0.3
+    """
+
+    memory: int = 1_000  # events that weigh as much as all before them
+    events: float = 0.0
+    unknown: float = 0.0
+
+    def add(self, events: int, unknown: int) -> None:
+        """Take a stretch of events."""
+        kept = 0.5 ** (events / self.memory)
+        self.events, self.unknown = kept * self.events + events, kept * self.unknown + unknown
+
+    def clear(self) -> None:
+        """Another version serves."""
+        self.events = self.unknown = 0.0
+
+    @property
+    def share(self) -> float:
+        """0 before enough was seen."""
+        return self.unknown / self.events if self.events >= self.memory / 2 else 0.0
 
 
 @dataclass(slots=True)
 class Population:
-    """ADWIN over per-block differences, the model's loss minus popularity's; only rises count.
+    """Watches the loss of what is served, over everybody and per segment, for rises that are no season.
 
-    Decayed popularity adapts at once, so a season that is hard for everybody cancels out. Bifet & Gavaldà, *Learning
-    from time-changing data with adaptive windowing*, SDM 2007. river's object cannot be written down: the values
-    since its last detection are, and a detector fed with them again is the same. At `2 * KEPT` values it is fed anew
-    with the newest `KEPT`, so it remembers no further back; both happen alike with and without a restart.
-
-    >>> population = Population(delta=0.002)
-    >>> rng = np.random.default_rng(12345)
-    >>> blocks = [*rng.normal(-1.0, 1.0, 1000), *rng.normal(-0.3, 1.0, 1000)]
-    >>> [i for i, x in enumerate(blocks) if population.update(x)]
-    [1087]
-    >>> round(population.before, 1), round(population.after, 1)
-    (-0.9, -0.4)
+    All streams together flag, over stationary blocks, once in `per` events or more: each gets an equal part of that, in
+    its own number of values (see `stream.rises`). Memory: 14 numbers per segment, and a week of 28 slots.
     """
 
-    delta: float
+    per: int
     version: str = ""  # whose losses they are
-    values: list[float] = field(default_factory=list)  # since the last detection, rounded to float32
-    rises: int = 0  # counted over all versions
-    risen: bool = False  # a rise was found, and has had no consequence yet
-    before: float = 0.0  # mean loss before the newest rise, and after it
-    after: float = 0.0
-    _adwin: drift.ADWIN = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        self._adwin = self._fed(self.values)
+    events: int = 0  # tested, in all
+    flagged: int = 0  # rises found, over all versions
+    season: Season = field(default_factory=Season)
+    streams: dict[str, Rise] = field(default_factory=dict)
 
     def watch(self, version: str) -> None:
-        """Start anew when another version serves: its losses are no continuation."""
+        """When another version serves, its losses are no continuation: levels start anew."""
         if version != self.version:
-            self.version, self.values, self.risen = version, [], False
-            self._adwin = self._fed(())
-
-    def update(self, difference: float) -> bool:
-        """Take one block; returns whether a rise was found with it."""
-        before = self._adwin.estimation
-        self.values.append(float(np.float32(difference)))
-        self._adwin.update(self.values[-1])  # type: ignore[no-untyped-call]
-        found = False
-        if self._adwin.drift_detected:
-            found = self._adwin.estimation > before
-            if found:
-                self.rises, self.risen = self.rises + 1, True
-                self.before, self.after = before, self._adwin.estimation
-            self.values, self._adwin = [], self._fed(())
-        elif len(self.values) >= 2 * KEPT:
-            self.values = self.values[-KEPT:]
-            self._adwin = self._fed(self.values)
-        return found
+            self.version = version
+            for stream in self.streams.values():
+                stream.restart()
 
     def settle(self) -> None:
-        """The newest rise has had its consequence."""
-        self.risen = False
+        """What has risen has had its consequence: levels stand as they are now."""
+        for stream in self.streams.values():
+            if stream.risen:
+                stream.restart(level=True)
+
+    def update(self, block: BlockLoss) -> list[str]:
+        """Take one block; returns the streams in which a rise was found with it."""
+        self.events += block.n
+        everybody = self.streams.setdefault(EVERYBODY, Rise())
+        usual = self.season.usual(block.at_s)
+        if everybody.n >= FEWEST and not everybody.risen:
+            self.season.learn(block.at_s, block.blend - everybody.mean)
+        names = [EVERYBODY]
+        if block.segment and (block.segment in self.streams or len(self.streams) < MOST_STREAMS):
+            names.append(block.segment)
+        found = []
+        for name in names:
+            stream = self.streams.setdefault(name, Rise())
+            if stream.update(block.blend - usual, block.at_s, self._limit(stream)):
+                found.append(name)
+        self.flagged += len(found)
+        return found
+
+    def _limit(self, stream: Rise) -> float:
+        values_per_event = (stream.blocks + 1) / (BATCH * self.events)
+        return threshold(MARGIN * self.per * len(self.streams) * values_per_event)
 
     @property
-    def mean(self) -> float:
-        """Mean difference in the current window."""
-        return float(self._adwin.estimation)
+    def risen(self) -> Rise | None:
+        """Everybody's rise, if there is one."""
+        stream = self.streams.get(EVERYBODY)
+        return stream if stream and stream.risen else None
 
-    def _fed(self, values: Iterable[float]) -> drift.ADWIN:
-        adwin = drift.ADWIN(delta=self.delta)  # type: ignore[no-untyped-call]
-        for value in values:
-            adwin.update(value)  # type: ignore[no-untyped-call]
-        return adwin
+    @property
+    def risen_segment(self) -> tuple[str, Rise, float] | None:
+        """The segment that has risen most, all of its people taken together, with its share of all blocks."""
+        found = [(name, stream) for name, stream in self.streams.items() if name and stream.risen]
+        if not found:
+            return None
+        all_blocks = self.streams[EVERYBODY].blocks
+        name, stream = max(found, key=lambda pair: (pair[1].size * pair[1].blocks, pair[0]))
+        return name, stream, stream.blocks / all_blocks
 
 
-def readings(population: Population, share: AlarmShare, p_value: float, new_events: int, most: int) -> list[Reading]:
-    """All evidence of policy `drift`, strongest kind first.
+def readings(
+    population: Population, share: AlarmShare, unknown: float, limits: Limits, new_events: int, before: int
+) -> list[Reading]:
+    """All evidence of policy `drift`, with its size; what it is worth others judge (`stream.worth`).
 
     Args:
-        population: of the live model's losses; its reading is the newest rise in nats, 0 without one.
+        population: of the live version's losses.
         share: of alarmed people.
-        p_value: the largest at which the share counts.
+        unknown: share of interactions about items that the live version does not know.
+        limits: what counts.
         new_events: interactions since the last training.
-        most: interactions after which the model is stale.
+        before: interactions before it.
     """
-    rise = population.after - population.before if population.risen else 0.0
+    rise, segment = population.risen, population.risen_segment
+    named, part, of = segment if segment else ("", None, 0.0)
+    moved = limits.reaction_events * max(share.alarms - share.expected, 0.0) / max(share.events, 1)
+    many = share.p_value <= limits.p_value and share.alarms >= DOUBLED * share.expected
     return [
-        Reading("population", rise, 0.0, population.risen),
-        Reading("users", share.p_value, p_value, share.p_value <= p_value),
-        Reading("staleness", float(new_events), float(most), new_events >= most),
-    ]
+        Reading("population", rise.size if rise else 0.0, 0.0, rise is not None, rise.size if rise else 0.0,
+                began_s=rise.began_s if rise else 0.0),
+        Reading("segment", part.size if part else 0.0, 0.0, part is not None, part.size * of if part else 0.0,
+                segment=named, began_s=part.began_s if part else 0.0),
+        Reading("users", share.p_value, limits.p_value, many, min(moved, 1.0)),
+        Reading("new-items", unknown, limits.unknown_share, unknown >= limits.unknown_share, unknown),
+        Reading("staleness", float(new_events), float(limits.most), True, log1p(new_events / max(before, 1))),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What evidence is held against; from the settings."""
+
+    p_value: float
+    unknown_share: float
+    most: int  # interactions after which a training is due whatever it is worth
+    reaction_events: int  # that an alarm concerns
 
 
 def numbers(found: Sequence[Reading]) -> dict[str, float]:
     """Readings as they go into a job's record and into the log.
 
-    >>> numbers([Reading("staleness", 20.0, 10.0, True)])
-    {'staleness': 20.0, 'staleness_threshold': 10.0}
+    >>> numbers([Reading("staleness", 20.0, 10.0, True, gain=3.0)])
+    {'staleness': 20.0, 'staleness_threshold': 10.0, 'staleness_gain': 3.0}
     """
     out: dict[str, float] = {}
     for reading in found:
         out[reading.trigger], out[reading.trigger + "_threshold"] = reading.now, reading.threshold
+        if reading.gain:
+            out[reading.trigger + "_gain"] = reading.gain
     return out

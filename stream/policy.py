@@ -4,52 +4,85 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
-from stream.evidence import AlarmShare, Population, Reading, readings
-from stream.settings import Trigger
+from stream.evidence import AlarmShare, Limits, Population, Reading, readings
+from stream.settings import Settings, Trigger
+from stream.worth import Worth
 
-TRIGGERS = ("warm-up", "population", "users", "staleness", "clock", "continuous")  # all reasons for a training
+TRIGGERS = (  # all reasons for a training
+    "warm-up", "population", "segment", "users", "new-items", "staleness", "clock", "continuous"
+)  # fmt: skip
+OF_TASTE = ("population", "segment", "users")  # reasons that say nothing about texts
 
 
-def weigh(trigger: Trigger, population: Population, share: AlarmShare, new_events: int) -> list[Reading]:
+def weigh(
+    settings: Settings,
+    population: Population,
+    share: AlarmShare,
+    unknown: float,
+    new_events: int,
+    events: int,
+    worth: Worth | None = None,
+) -> list[Reading]:
     """What the configured policy looks at, as it stands; nothing at all under `never`.
 
-    >>> clock = Trigger(policy="clock", clock_events=100)
-    >>> weigh(clock, Population(0.002), AlarmShare(1000, 0.001), new_events=100)
-    [Reading(trigger='clock', now=100.0, threshold=100.0, crossed=True)]
+    Under `drift` a reading counts as crossed if the evidence is there and a training for it is worth its price; and
+    once the model is stale, whatever that is worth.
+
+    Args:
+        settings: the policy, and its limits.
+        population: of block losses.
+        share: of alarms.
+        unknown: share of interactions about items that the live version does not know.
+        new_events: interactions since the last training.
+        events: interactions in all.
+        worth: what earlier refreshes say; None: there were none.
+
+    >>> settings = Settings(trigger=Trigger(policy="clock", clock_events=100))
+    >>> found = weigh(settings, Population(50_000), AlarmShare(1000, 0.001), 0.0, 100, 900)
+    >>> [(reading.trigger, reading.now, reading.threshold, reading.crossed) for reading in found]
+    [('clock', 100.0, 100.0, True)]
     """
-    if trigger.policy == "drift":
-        return readings(population, share, trigger.alarm_p_value, new_events, trigger.max_staleness_events)
+    trigger = settings.trigger
     if trigger.policy == "never":
         return []
-    threshold = trigger.clock_events if trigger.policy == "clock" else trigger.min_new_events
-    return [Reading(trigger.policy, float(new_events), float(threshold), new_events >= threshold)]
+    if trigger.policy != "drift":
+        threshold = trigger.clock_events if trigger.policy == "clock" else trigger.min_new_events
+        return [Reading(trigger.policy, float(new_events), float(threshold), new_events >= threshold)]
+    worth = worth or Worth.of([], settings, 0.0)
+    limits = Limits(
+        trigger.alarm_p_value, trigger.unknown_share, trigger.max_staleness_events, settings.drift.reaction_events
+    )
+    found = readings(population, share, unknown, limits, new_events, events - new_events)
+    return [_weighed(reading, worth, new_events, limits) for reading in found]
+
+
+def _weighed(reading: Reading, worth: Worth, new_events: int, limits: Limits) -> Reading:
+    gain = worth.gain(reading.trigger, reading.size, new_events)
+    due = reading.trigger == "staleness" and new_events >= limits.most
+    return replace(reading, gain=gain, crossed=due or (reading.crossed and gain >= worth.price))
 
 
 def strongest(found: Sequence[Reading]) -> Reading | None:
-    """The first reading that crossed its threshold."""
-    return next((reading for reading in found if reading.crossed), None)
+    """Of the readings that crossed, the one that promises most; the first of equal ones."""
+    crossed = [reading for reading in found if reading.crossed]
+    return max(crossed, key=lambda reading: reading.gain, default=None)
 
 
-def obstacle(trigger: Trigger, new_events: int, since_s: float, outstanding: bool, events: int = 0) -> str:
+def obstacle(trigger: Trigger, new_events: int, since_s: float, outstanding: bool) -> str:
     """What a training would have to wait for, however good its reason: a name, or "" if nothing is in its way.
-
-    A refresh costs about the same each time, and what it can add shrinks with what the model has learned already: so
-    policy `drift` waits for a share of the log, and the number of trainings grows with the log's logarithm.
 
     Args:
         trigger: the settings.
         new_events: interactions since the last training was decided.
         since_s: event time since then.
         outstanding: a training has not ended yet.
-        events: interactions in all.
     """
     if outstanding:
         return "outstanding"
     if trigger.policy != "clock" and new_events < trigger.min_new_events:
         return "min_new_events"
-    if trigger.policy == "drift" and new_events < trigger.min_new_share * (events - new_events):
-        return "min_new_share"
     return "cool_down_s" if since_s < trigger.cool_down_s else ""
 
 

@@ -100,13 +100,20 @@ class Trigger(Section):
     )
     warm_up_events: int = Field(20_000, ge=1, description="interactions before the first training")
     min_new_events: int = Field(5_000, ge=1, description="interactions between two trainings, at least")
-    min_new_share: float = Field(
-        0.1, ge=0, description="policy drift: and at least this share of all interactions before the last training"
-    )
     cool_down_s: float = Field(0.0, ge=0, description="event time between two trainings, at least")
     clock_events: int = Field(20_000, ge=1, description="policy clock: train every so many interactions")
     max_staleness_events: int = Field(100_000, ge=1, description="policy drift: train at the latest after so many")
-    population_delta: float = Field(0.002, gt=0, lt=1, description="ADWIN's delta over the population's block losses")
+    step_worth: float = Field(
+        1.0,
+        ge=0,
+        description="policy drift: nats that a training step must be expected to gain; 0: they cost nothing",
+    )
+    false_trigger_events: int = Field(
+        50_000, ge=1_000, description="stationary interactions to a false alarm of the population and its segments"
+    )
+    unknown_share: float = Field(
+        0.1, gt=0, le=1, description="share of interactions about items new to the live model that is evidence"
+    )
     alarm_window_events: int = Field(5_000, ge=100, description="window over which the share of alarmed users is taken")
     alarm_p_value: float = Field(1e-4, gt=0, lt=1, description="how improbable the share of alarms must be")
     go_live_delay_s: float = Field(0.0, ge=0, description="event time between a decision and its version going live")

@@ -17,10 +17,11 @@ from consumers.interest import InterestHandler
 from consumers.trigger import TriggerHandler
 from stream import events, messages, metrics, profile
 from stream.drift import Detectors
-from stream.evidence import AlarmShare, Population
+from stream.evidence import AlarmShare
 from stream.gate import SequentialTest
 from stream.messages import BlockLoss, DriftAlarm, ItemVector, ModelHealth, ModelVersion, as_bytes
 from stream.records import Handler, Output, Record
+from stream.rises import Rise, Season
 from stream.settings import Settings, load
 from stream.topics import TOPICS
 
@@ -212,11 +213,12 @@ class Watched:
 
 KEPT = [
     Kept("detectors", Watched, lambda d, x: d.update(x), lambda d: d.numbers, Watched, 8),
-    Kept("population", lambda: Population(0.002), lambda p, x: (p.update(x), p.mean), lambda p: p.values,
-         lambda values: Population(0.002, values=list(values)), 4_096),
+    Kept("rise", Rise, lambda r, x: (r.update(x, 60.0 * x, 5.0), r.statistic), lambda r: r.numbers(), Rise.of, 14),
+    Kept("season", Season, lambda s, x: (s.learn(1e6 * x, x), s.usual(6e5)), lambda s: s.numbers(), Season.of, 59),
     Kept("share", lambda: AlarmShare(1_000, 0.001), lambda s, x: (s.add(100, int(x > 0.9)), s.p_value),
-         lambda s: list(s.buckets), lambda b: AlarmShare(1_000, 0.001, type(AlarmShare(1, 0.1).buckets)(b),
-                                                        sum(e for e, _ in b), sum(a for _, a in b)), 10),
+         lambda s: [list(s.buckets), s.usual_events, s.usual_alarms],
+         lambda kept: AlarmShare(1_000, 0.001, type(AlarmShare(1, 0.1).buckets)(kept[0]), sum(e for e, _ in kept[0]),
+                                 sum(a for _, a in kept[0]), *kept[1:]), 10),
     Kept("sequential test", lambda: SequentialTest(0.95, 10**6), lambda t, x: (t.update(x - 0.5, 1.0), t.bounds),
          lambda t: t.numbers(), SequentialTest.of, 9),
 ]  # fmt: skip

@@ -145,13 +145,13 @@ def by_version() -> list[PanelBuilder]:
 
 def drift() -> list[PanelBuilder]:
     """Alarms, and what they weigh."""
-    others = 'meander_evidence{trigger!~"users|population"} / meander_evidence_threshold{trigger!~"users|population"}'
+    others = 'meander_evidence{trigger!~"users|population|segment"} / meander_evidence_threshold'
     users = 'ln(clamp_min(meander_evidence{trigger="users"}, 1e-30)) / ln(meander_evidence_threshold{trigger="users"})'
-    rise = 'meander_evidence{trigger="population"} > bool meander_evidence_threshold{trigger="population"}'
+    rise = 'meander_evidence{trigger=~"population|segment"} > bool meander_evidence_threshold'
     return [
         graph("Alarms per hour, by scope and detector",
-              "user: a person's interests moved away from what they were. population: the model's loss rose against "
-              "popularity's, for everybody.",
+              "user: a person's interests moved away from what they were. population: the loss of what is served rose, "
+              "for everybody or in a segment.",
               [Line("3600 * sum by (scope, detector) (rate(meander_alarms_total[$window]))",
                     "{{scope}}: {{detector}}")], Look("short", 8)),
         graph("People's alarms per 1,000 events",
@@ -167,14 +167,15 @@ def drift() -> list[PanelBuilder]:
                Line("sum by (ruling) (increase(meander_rulings_total[1d]))", "shadow {{ruling}}")], Look("short", 8)),
         graph("Evidence, as a share of what starts a training",
               "A line per kind of evidence: at 100% it is a reason to train. users: how improbable so many alarms "
-              "are, on a logarithmic scale, cut at 200%. population: 0 or 100%, a rise was found or not. A training "
-              "may still wait for enough new events.",
+              "are, on a logarithmic scale, cut at 200%. population, segment: 0 or 100%, a rise was found or not. A "
+              "training also has to be worth its price: see not-worth-it-yet in the trigger's log.",
               [Line(f"max by (trigger) (clamp_max({users}, 2))", "{{trigger}}"),
                Line(f"max by (trigger) ({others})", "{{trigger}}"), Line(f"max by (trigger) ({rise})", "{{trigger}}")],
               Look("percentunit", 16, steps=[(None, "transparent"), (1, "red")])),
         sheet("Evidence now, and its threshold",
-              "The figures themselves. users is a p-value: it counts when it is below its threshold. population is a "
-              "rise in nats, staleness, clock and continuous are numbers of interactions.",
+              "The figures themselves. users is a p-value: it counts when it is below its threshold. population and "
+              "segment are rises in nats, new-items a share of interactions, staleness, clock and continuous numbers "
+              "of interactions.",
               {"now": "max by (trigger) (meander_evidence)",
                "threshold": "max by (trigger) (meander_evidence_threshold)"},
               8, "nothing weighed yet"),

@@ -77,7 +77,7 @@ def vars_of(training: Training | None) -> tuple[str, float] | None:
 
 
 def rounds() -> Iterator[dict[str, Figures]]:
-    trigger: Figures = {("alarms_total", "population", "adwin"): 2.0}
+    trigger: Figures = {("alarms_total", "population", "page_hinkley"): 2.0}
     tuner: Figures = {("training_progress_ratio", "users"): 0.25, ("parked_total", "training-jobs", "kind"): 1.0}
     yield {"interest": {**INTEREST, **LOOP}, "scorer": SCORER, "trigger": trigger, "tuner": tuner}
     yield {

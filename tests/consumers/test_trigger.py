@@ -20,7 +20,7 @@ WARM_UP = 500
 
 
 def settings(partitions: int = 1, **trigger: object) -> Settings:
-    small = {"warm_up_events": WARM_UP, "min_new_events": 300, "max_staleness_events": 100_000}
+    small = {"warm_up_events": WARM_UP, "min_new_events": 300, "max_staleness_events": 100_000, "step_worth": 100.0}
     return load(trigger=small | trigger, kafka={"partitions": partitions}, gate={"shadow_blocks": 400})
 
 
@@ -31,18 +31,19 @@ def health(
     live: str = "v1",
     blocks: Sequence[BlockLoss] = (),
     shadow: str = "",
+    unknown: int = 0,
 ) -> Record:
     """The n-th (from 1) health record of a partition: n * EACH interactions seen."""
     seen = n * EACH
     said = ModelHealth(
         partition, n * 1_000.0 if at_s is None else at_s, seen - 1, seen, 5, 0, 0, 0.0, 0, 0, 0, live, shadow,
-        list(blocks), 0,
+        list(blocks), 0, unknown,
     )  # fmt: skip
     return Record("model-health", partition, n - 1, b"%d" % partition, messages.encode(said))
 
 
-def block(difference: float, **more: Any) -> BlockLoss:
-    return BlockLoss(0.0, 1, 7.0, float(7.0 + difference), 7.0, **more)
+def block(loss: float, **more: Any) -> BlockLoss:
+    return BlockLoss(0.0, 1, float(7.0 + loss), 7.0, 7.0, **more)
 
 
 def alarm(offset: int, at_s: float, partition: int = 0) -> Record:
@@ -128,53 +129,109 @@ def test_a_job_continues_the_one_before() -> None:
     assert len({job.seed, after.seed}) == 2
 
 
-def test_a_rise_of_the_models_loss_triggers_once() -> None:
-    made, rng = warm(TriggerHandler(settings())), np.random.default_rng(0)
+def losses(level: float, rng: np.random.Generator, **more: Any) -> list[BlockLoss]:
+    return [block(level + x, **more) for x in rng.normal(0, 0.5, 20)]
+
+
+def test_a_rise_of_the_loss_triggers_once() -> None:
+    made, rng = warm(TriggerHandler(settings(step_worth=0.5))), np.random.default_rng(0)
     out: list[Output] = []
-    for n in range(6, 90):
-        level = -1.0 if n < 60 else -0.2
-        out += drive(made, [health(n, blocks=[block(level + x) for x in rng.normal(0, 0.5, 20)])])
+    for n in range(6, 30):
+        out += drive(made, [health(n, blocks=losses(-1.0 if n < 20 else 2.0, rng))])
     (job,) = jobs(out)
-    assert (job.trigger, job.horizon) == ("population", {0: 6_100})  # forty blocks after the change
-    assert job.evidence["population"] == pytest.approx(job.evidence["loss_after"] - job.evidence["loss_before"])
-    assert job.evidence["loss_before"] == pytest.approx(-1.0, abs=0.1)
-    assert made.figures()["alarms_total", "population", "adwin"] == 1
-    assert [line["event"] for line in made.journal if line["event"] == "population-drift"] == ["population-drift"]
+    assert (job.trigger, job.horizon, job.segment, job.text) == ("population", {0: 2_200}, "", False)
+    assert job.evidence["population"] == job.evidence["size"] == pytest.approx(3.0, abs=0.7)
+    assert job.evidence["gain"] == pytest.approx(0.2 * job.evidence["size"] * 1_700)  # nats per nat, and events
+    assert job.evidence["price"] == 300.0  # 600 steps
+    assert made.figures()["alarms_total", "population", "page_hinkley"] == 1
+    (line,) = [line for line in made.journal if line["event"] == "population-drift"]
+    assert line["before"] == pytest.approx(6.0, abs=0.1)
 
 
-def test_losses_of_another_version_and_blocks_without_the_model_are_no_evidence() -> None:
+def refreshed(n: int, trigger: str, verdict: str, gain: float = 0.0) -> list[Record]:
+    """`n` earlier refreshes, of 600 steps each."""
+    made = [
+        ModelVersion(
+            f"v{k}", verdict, "v1", 0.0, 0.0, {}, f"x{k}", trigger, {"size": 0.5}, "", "", "", 600, 20.0, 1,
+            {"gain": gain}, 0.0,
+        )
+        for k in range(2, 2 + n)
+    ]  # fmt: skip
+    return [Record("model-versions", 0, 0, v.version.encode(), messages.encode(v)) for v in made]
+
+
+def test_a_rise_in_a_segment_asks_for_that_segment() -> None:
+    made, rng = warm(TriggerHandler(settings(step_worth=0.2))), np.random.default_rng(0)
+    drive(made, refreshed(12, "staleness", "refused"))  # age alone has never been worth it
+    out: list[Output] = []
+    for n in range(6, 60):
+        toys = losses(0.0 if n < 35 else 2.0, rng, segment="Toys")[:4]
+        rest = losses(0.0 if n < 35 else -0.5, rng, segment="Garden")[:16]
+        out += drive(made, [health(n, blocks=[*toys, *rest])])
+    (job,) = jobs(out)
+    assert (job.trigger, job.segment, job.text, job.horizon) == ("segment", "Toys", False, {0: 4_500})
+    assert job.evidence["size"] == pytest.approx(job.evidence["segment"] * 0.2)
+    assert job.began_s == 0.0  # the blocks of these tests have no time
+    assert {line["segment"] for line in made.journal if line["event"] == "segment-drift"} == {"Toys"}
+
+
+@pytest.mark.parametrize(
+    ("past", "expected"),
+    [
+        ([], 25),
+        (refreshed(1, "staleness", "refused"), 32),  # in vain: not so soon again
+        (refreshed(3, "staleness", "refused"), 50),
+        (refreshed(1, "staleness", "promoted", 0.2), 17),  # it gained much: sooner
+        (refreshed(1, "population", "promoted", 0.2), 25),  # says nothing about age
+        (refreshed(1, "staleness", "undecided", 0.2), 32),  # without a model to be had: nothing gained
+    ],
+)
+def test_what_refreshes_gained_moves_the_next(past: list[Record], expected: int) -> None:
+    made = warm(TriggerHandler(settings(step_worth=0.5)))
+    drive(made, past)
+    issued = [n for n in range(6, 80) if jobs(drive(made, [health(n)]))]
+    assert issued == [expected]
+
+
+def test_losses_of_another_version_are_no_evidence() -> None:
     made, rng = warm(TriggerHandler(settings())), np.random.default_rng(0)
-    out = drive(made, [health(n, blocks=[block(x) for x in rng.normal(-1, 0.5, 20)]) for n in range(6, 40)])
-    out += drive(made, [health(n, blocks=[block(0.0)] * 20) for n in range(40, 60)])
-    out += drive(made, [health(n, blocks=[block(x) for x in rng.normal(-1, 0.5, 20)]) for n in range(60, 70)])
-    out += drive(made, [health(n, live="v2", blocks=[block(x) for x in rng.normal(1, 0.5, 20)]) for n in range(70, 99)])
-    assert out == []
+    drive(made, [health(n, blocks=losses(-1.0, rng)) for n in range(6, 40)])
+    drive(made, [health(n, live="v2", blocks=losses(1.0, rng)) for n in range(40, 99)])
+    assert made.figures()["alarms_total", "population", "page_hinkley"] == 0
 
 
-def test_an_improbable_share_of_alarms_triggers() -> None:
-    made = warm(TriggerHandler(settings(alarm_window_events=1_000, alarm_p_value=1e-4)))
+def test_an_unusual_share_of_alarms_triggers() -> None:
+    made = warm(TriggerHandler(settings(alarm_window_events=1_000, alarm_p_value=1e-4, step_worth=0.1)))
     calm = [alarm(n, n * 1_000.0 - 500.0) for n in range(6, 10)]  # one in a hundred events, where .1 is expected
     out = drive(made, calm[:1] + [health(n) for n in range(6, 9)])
     assert out == []
-    (job,) = jobs(drive(made, [*(alarm(900 + k, 8_500.0 + k) for k in range(8)), health(9)]))
+    (job,) = jobs(drive(made, [*(alarm(900 + k, 8_500.0 + k) for k in range(40)), health(9)]))
     assert (job.trigger, job.at_s) == ("users", 9_000.0)
     assert job.evidence["users"] < job.evidence["users_threshold"] == 1e-4
     drive(made, [version("v2", "j2", "refused", "v1")])
-    assert drive(made, [health(n) for n in range(10, 40)]) == []  # the same alarms do not count again
+    assert made.on_record(health(10)) == []
+    assert made.figures()["evidence", "users"] > 0.1  # the same alarms do not count again
+
+
+def test_items_that_the_model_does_not_know_ask_for_the_text_too() -> None:
+    made = warm(TriggerHandler(settings(step_worth=0.1)))
+    (job,) = jobs(drive(made, [health(n, unknown=60 * (n - 5)) for n in range(6, 13)]))
+    assert (job.trigger, job.text, job.horizon) == ("new-items", True, {0: 1_200})
+    assert job.evidence["new-items"] == pytest.approx(0.6)
 
 
 def test_alarms_wait_for_the_health_of_the_model() -> None:
     records = [health(n) for n in range(6, 13)]
-    many = [alarm(900 + k, 9_500.0 + k) for k in range(9)]
+    many = [alarm(900 + k, 9_500.0 + k) for k in range(40)]
     found = []
     for order in ([*many, *records], [*records[:4], *many, *records[4:]]):
-        made = warm(TriggerHandler(settings(alarm_window_events=1_000)))
+        made = warm(TriggerHandler(settings(alarm_window_events=1_000, step_worth=0.1)))
         found.append([(job.trigger, job.at_s) for job in jobs(drive(made, order))])
     assert found == [[("users", 10_000.0)], [("users", 10_000.0)]]
 
 
 def test_what_holds_a_training_back_is_journaled_once() -> None:
-    made = warm(TriggerHandler(settings(alarm_window_events=1_000, min_new_events=1_000)))
+    made = warm(TriggerHandler(settings(alarm_window_events=1_000, min_new_events=1_000, step_worth=0.0)))
     alarms = [alarm(900 + k, 5_500.0 + k) for k in range(9)]
     assert drive(made, [*alarms, *(health(n) for n in range(6, 10))]) == []
     (line,) = [line for line in made.journal if line["event"] == "training-held-back"]
@@ -188,7 +245,7 @@ def test_what_is_not_worth_it_yet_is_journaled_now_and_then() -> None:
     drive(made, [health(n) for n in range(6, 15)])
     lines = [line for line in made.journal if line["event"] == "not-worth-it-yet"]
     assert [line["new_events"] for line in lines] == [300, 600, 900]
-    assert lines[0] | {"population": 0.0, "users": 1.0, "staleness": 300.0} == lines[0]
+    assert lines[0] | {"population": 0.0, "users": 1.0, "staleness": 300.0, "price": 60_000.0} == lines[0]
     assert made.figures()["evidence", "staleness"] == 900.0
 
 
@@ -309,8 +366,7 @@ def test_a_training_on_from_what_was_rolled_back_is_given_up() -> None:
 def test_a_rollback_clears_the_evidence_against_the_version() -> None:
     made, rng = second(TriggerHandler(settings(min_new_events=50_000))), np.random.default_rng(1)
     for n in range(6, 30):
-        level = -1.0 if n < 18 else 0.5
-        drive(made, [health(n, live="v2", blocks=[block(level + x) for x in rng.normal(0, 0.2, 20)])])
+        drive(made, [health(n, live="v2", blocks=losses(-1.0 if n < 18 else 0.5, rng))])
     assert made.figures()["evidence", "population"] > 0.2
     n, out = 30, list[Output]()
     while not rulings(out):
@@ -346,7 +402,8 @@ def story() -> list[Record]:
     for n in range(6, 40):
         level = -1.0 if n < 25 else 0.0
         out += [alarm(n * 100 + k, n * 1_000.0 - 900 + 7 * k) for k in range(int(rng.integers(0, 3)))]
-        out.append(health(n, blocks=[block(level + x) for x in rng.normal(0, 0.5, 20)]))
+        blocks = [block(level + x, segment="Toys" if x > 0 else "Garden") for x in rng.normal(0, 0.5, 20)]
+        out.append(health(n, blocks=blocks, unknown=3 * n))
     out.append(version("v2", "j2", "undecided", "v1"))
     out += [health(n, blocks=shadowed(rng, 0.1), shadow="v2") for n in range(40, 80)]
     out += [health(n, live="v2", blocks=compared(rng, 0.15)) for n in range(80, 100)]
@@ -355,7 +412,7 @@ def story() -> list[Record]:
 
 @pytest.mark.parametrize("every", [1, 3, 17])
 def test_restarts_change_no_decision(every: int) -> None:
-    given = settings(alarm_window_events=1_000, alarm_p_value=1e-3)
+    given = settings(alarm_window_events=1_000, alarm_p_value=1e-3, step_worth=0.05)
     records = story()
     whole = TriggerHandler(given)
     expected = drive(whole, records)
@@ -381,7 +438,7 @@ def test_restarts_change_no_decision(every: int) -> None:
 
 def test_records_read_again_count_once() -> None:
     twice = [record for record in story() for _ in range(2)]
-    given = settings(alarm_window_events=1_000, alarm_p_value=1e-3)
+    given = settings(alarm_window_events=1_000, alarm_p_value=1e-3, step_worth=0.05)
     assert drive(TriggerHandler(given), twice) == drive(TriggerHandler(given), story())
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from math import exp
+from collections.abc import Iterator
+from math import exp, log1p
 
 import numpy as np
 import pytest
 
-from stream.evidence import KEPT, AlarmShare, Population, Reading, numbers, poisson_tail, readings
+from stream.evidence import EVERYBODY, AlarmShare, Limits, Population, Reading, Unknown, numbers, readings, tail
+from stream.messages import BlockLoss
+from stream.rises import Rise
+
+SEGMENTS = ("Books", "Garden", "Music", "Toys")
+LIMITS = Limits(p_value=1e-4, unknown_share=0.1, most=200, reaction_events=20)
 
 
-def test_the_poisson_tail_is_a_sum() -> None:
-    assert poisson_tail(0, 3.0) == 1.0
-    assert poisson_tail(2, 3.0) == pytest.approx(1 - exp(-3) * (1 + 3))
-    assert poisson_tail(5, 3.0) == pytest.approx(1 - exp(-3) * (1 + 3 + 9 / 2 + 27 / 6 + 81 / 24))
-    assert poisson_tail(1, 0.0) == 0.0
-    assert 0 < poisson_tail(1_000, 5.0) < 1e-300 or poisson_tail(1_000, 5.0) == 0.0
-    assert poisson_tail(4_900, 5_000.0) == pytest.approx(0.92, abs=0.01)
+def test_the_tail_is_a_sum() -> None:
+    assert tail(0, 1e9, 3.0) == 1.0
+    assert tail(2, 1e9, 3.0) == pytest.approx(1 - exp(-3) * (1 + 3))
+    assert tail(5, 1e9, 3.0) == pytest.approx(1 - exp(-3) * (1 + 3 + 9 / 2 + 27 / 6 + 81 / 24))
+    assert tail(2, 1.0, 3.0) == pytest.approx((3 / 4) ** 2)  # geometric
+    assert tail(1, 1e9, 0.0) == 0.0
+    assert tail(4_900, 1e9, 5_000.0) == pytest.approx(0.92, abs=0.01)
 
 
 def test_the_window_lets_go_of_what_it_does_not_need() -> None:
@@ -24,71 +30,106 @@ def test_the_window_lets_go_of_what_it_does_not_need() -> None:
     for alarms in (9, 0, 1, 2):
         share.add(200, alarms)
     assert (share.events, share.alarms) == (600, 3)  # 400 would be too few
-    assert share.p_value == poisson_tail(3, 6.0)
+    assert (share.usual_events, share.usual_alarms) == (200.0, 9.0)
+    assert share.expected == pytest.approx((5 + 9) / 700 * 600)  # planned: 5 in 500
     share.clear()
-    assert (share.events, share.alarms, share.p_value) == (0, 0, 1.0)
+    assert (share.events, share.alarms, share.p_value, share.usual_alarms) == (0, 0, 1.0, 12.0)
 
 
-def losses(*levels: float, n: int = 1_000, seed: int = 0) -> list[float]:
+def test_alarms_that_are_usual_here_are_no_evidence() -> None:
+    rng, share, unusual = np.random.default_rng(0), AlarmShare(window=1_000, per_event=0.001), 0
+    for n in range(400):
+        share.add(100, int(rng.poisson(0.4)))  # four times what was planned
+        unusual += n > 30 and share.p_value < 1e-4
+    assert unusual == 0
+    assert share.usual_events <= 10_000
+    share.add(100, 20)
+    assert share.p_value < 1e-4
+
+
+def test_the_share_of_unknown_items_fades() -> None:
+    unknown = Unknown(memory=100)
+    unknown.add(40, 40)
+    assert unknown.share == 0.0  # too few
+    for _ in range(10):
+        unknown.add(100, 20)
+    assert unknown.share == pytest.approx(0.2, abs=0.01)
+    unknown.clear()
+    assert unknown.share == 0.0
+
+
+def blocks(n: int, seed: int, **raised: float) -> Iterator[BlockLoss]:
+    """Blocks of one event and one segment each, every five minutes; losses of some segments, or of all, are raised."""
     rng = np.random.default_rng(seed)
-    return [float(x) for level in levels for x in rng.normal(level, 1.0, n)]
+    for i in range(n):
+        segment = SEGMENTS[int(rng.integers(4))]
+        loss = rng.normal(4.0, 2.0) + raised.get(segment, 0.0) + raised.get("everybody", 0.0)
+        yield BlockLoss(300.0 * i, 1, float(loss), 0.0, 0.0, segment=segment)
 
 
-def test_a_rise_is_found_and_a_fall_is_not() -> None:
-    up, down = Population(0.002), Population(0.002)
-    assert [i for i, x in enumerate(losses(-1.0, 0.0)) if up.update(x)] == [1055]
-    assert not [i for i, x in enumerate(losses(0.0, -1.0)) if down.update(x)]
-    assert (up.rises, up.risen, down.rises, down.risen) == (1, True, 0, False)
-    assert up.before == pytest.approx(-1.0, abs=0.1)
-    assert up.after == pytest.approx(0.0, abs=0.4)
-    up.settle()
-    assert (up.rises, up.risen) == (1, False)
+def found(population: Population, given: Iterator[BlockLoss]) -> list[tuple[int, str]]:
+    return [(i, name) for i, block in enumerate(given) for name in population.update(block)]
 
 
-def test_written_down_at_any_moment_it_goes_on_alike() -> None:
-    stream = losses(-1.0, -0.5, -1.0, -0.2, n=2_500)
-    whole = Population(0.002)
-    expected = [whole.update(x) for x in stream]
-    assert sum(expected) >= 2
-    for cut in (1, 31, 32, 2_600, 2 * KEPT - 1, 2 * KEPT, 5_001, 9_999):
-        first = Population(0.002)
-        for x in stream[:cut]:
-            first.update(x)
-        second = Population(
-            0.002, first.version, list(first.values), first.rises, first.risen, first.before, first.after
-        )
-        assert [second.update(x) for x in stream[cut:]] == expected[cut:]
-        assert (second, second.mean) == (whole, whole.mean)
+def test_stationary_blocks_raise_nothing_and_a_rise_is_found_where_it_is() -> None:
+    population = Population(50_000)
+    population.watch("v1")
+    assert found(population, blocks(20_000, seed=0)) == []
+    assert list(population.streams) != sorted(population.streams)
+    assert set(population.streams) == {EVERYBODY, *SEGMENTS}
+    first, name = found(population, blocks(1_000, seed=1, Toys=1.5))[0]
+    assert (name, first < 600) == ("Toys", True)
+    segment = population.risen_segment
+    assert segment is not None
+    assert segment[0] == "Toys"
+    assert segment[1].size == pytest.approx(1.5, abs=0.5)
+    assert segment[2] == pytest.approx(0.25, abs=0.01)
 
 
-def test_memory_is_bounded() -> None:
-    calm = Population(0.002)
-    for x in losses(0.0, n=3 * KEPT):
-        calm.update(x)
-        assert len(calm.values) < 2 * KEPT
+def test_a_rise_of_everybody_is_found_before_those_of_segments() -> None:
+    population = Population(50_000)
+    found(population, blocks(10_000, seed=0))
+    first, name = found(population, blocks(1_000, seed=1, everybody=0.8))[0]
+    assert (name, first < 500) == (EVERYBODY, True)
+    population.settle()
+    assert (population.risen, population.flagged > 0) == (None, True)
+
+
+def test_weekends_that_are_hard_for_everybody_are_no_reason_again_and_again() -> None:
+    rng, population, found_in = np.random.default_rng(3), Population(50_000), list[int]()
+    for i in range(16 * 7 * 144):  # 16 weeks of a block every ten minutes
+        at_s, weekend = i * 600.0, i // 144 % 7 > 4
+        loss = float(rng.normal(4.6 if weekend else 4.0, 2.0))
+        found_in += [i // 1_008 for _ in population.update(BlockLoss(at_s, 1, loss, 0.0, 0.0))]
+    assert [week for week in found_in if week > 1] == []
 
 
 def test_another_version_starts_anew() -> None:
-    population = Population(0.002)
+    population = Population(50_000)
     population.watch("v1")
-    for x in losses(-1.0, 0.0):
-        population.update(x)
-    population.watch("v1")
-    assert population.risen
-    population.watch("v2")
-    assert (population.risen, population.values, population.rises, population.mean) == (False, [], 1, 0.0)
-    assert not any(population.update(x) for x in losses(3.0))
+    found(population, blocks(3_000, seed=0))
+    found(population, blocks(1_000, seed=1, everybody=2.0))
+    risen = []
+    for version in ("v1", "v1", "v2"):
+        population.watch(version)
+        risen.append(population.risen is not None)
+    assert risen == [True, True, False]
+    assert found(population, blocks(5_000, seed=2, everybody=4.0)) == []
 
 
-def test_readings_tell_now_and_threshold() -> None:
-    population, share = Population(0.002), AlarmShare(1_000, 0.001)
-    population.before, population.after, population.risen = -1.0, -0.25, True
-    found = readings(population, share, 1e-4, 300, 200)
-    assert found == [
-        Reading("population", 0.75, 0.0, True),
+def test_readings_tell_now_threshold_and_size() -> None:
+    population, share = Population(50_000), AlarmShare(1_000, 0.001)
+    rise = Rise(blocks=30, mean=4.0, after=4.5, risen=True, began_s=60.0)
+    population.streams |= {EVERYBODY: Rise(blocks=40), "Toys": rise}
+    share.add(1_000, 0)
+    assert readings(population, share, 0.2, LIMITS, 300, 600) == [
+        Reading("population", 0.0, 0.0, False),
+        Reading("segment", 0.5, 0.0, True, 0.5 * 30 / 40, segment="Toys", began_s=60.0),
         Reading("users", 1.0, 1e-4, False),
-        Reading("staleness", 300.0, 200.0, True),
+        Reading("new-items", 0.2, 0.1, True, 0.2),
+        Reading("staleness", 300.0, 200.0, True, log1p(0.5)),
     ]
-    assert numbers(found)["users_threshold"] == 1e-4
-    population.settle()
-    assert readings(population, share, 1e-4, 300, 200)[0] == Reading("population", 0.0, 0.0, False)
+    population.streams[EVERYBODY] = Rise(blocks=40, mean=4.0, after=4.25, risen=True, began_s=30.0)
+    first = readings(population, share, 0.2, LIMITS, 300, 600)[0]
+    assert first == Reading("population", 0.25, 0.0, True, 0.25, began_s=30.0)
+    assert numbers([first])["population"] == 0.25

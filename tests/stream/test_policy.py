@@ -3,42 +3,60 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from stream import policy
 from stream.evidence import AlarmShare, Population, Reading
-from stream.settings import Trigger
+from stream.settings import Settings, Trigger, load
+
+
+def weighed(settings: Settings, new_events: int, share: AlarmShare | None = None, unknown: float = 0.0) -> Any:
+    share = share or AlarmShare(1_000, 0.001)
+    return policy.weigh(settings, Population(50_000), share, unknown, new_events, 20_000 + new_events)
 
 
 @pytest.mark.parametrize(
     ("name", "trigger", "threshold"), [("clock", "clock", 700.0), ("continuous", "continuous", 50.0)]
 )
 def test_policies_that_count_events(name: Literal["clock", "continuous"], trigger: str, threshold: float) -> None:
-    rules = Trigger(policy=name, clock_events=700, min_new_events=50)
-    share = AlarmShare(1_000, 0.001)
-    assert policy.weigh(rules, Population(0.002), share, 49) == [Reading(trigger, 49.0, threshold, False)]
-    assert policy.weigh(rules, Population(0.002), share, 700) == [Reading(trigger, 700.0, threshold, True)]
+    rules = Settings(trigger=Trigger(policy=name, clock_events=700, min_new_events=50))
+    assert weighed(rules, 49) == [Reading(trigger, 49.0, threshold, False)]
+    assert weighed(rules, 700) == [Reading(trigger, 700.0, threshold, True)]
 
 
 def test_never_looks_at_nothing() -> None:
-    assert policy.weigh(Trigger(policy="never"), Population(0.002), AlarmShare(1_000, 0.001), 10**9) == []
+    assert weighed(Settings(trigger=Trigger(policy="never")), 10**9) == []
 
 
-def test_drift_takes_the_first_that_crossed() -> None:
-    rules, share, population = Trigger(max_staleness_events=100), AlarmShare(1_000, 0.001), Population(0.002)
-    assert policy.strongest(policy.weigh(rules, population, share, 99)) is None
-    stale = policy.strongest(policy.weigh(rules, population, share, 100))
-    assert stale == Reading("staleness", 100.0, 100.0, True)
-    share.add(1_000, 12)
-    users = policy.strongest(policy.weigh(rules, population, share, 100))
+def test_drift_takes_what_promises_most_of_what_is_worth_it() -> None:
+    rules, share = load(trigger={"step_worth": 1.0}), AlarmShare(1_000, 0.001)
+    assert policy.strongest(weighed(rules, 5_000)) is None  # .1 * log(1.25) * 5,000 = 112 nats, for 600 steps
+    aged = policy.strongest(weighed(rules, 13_000))
+    assert aged is not None
+    assert (aged.trigger, round(aged.gain)) == ("staleness", 651)
+    share.add(1_000, 20)  # 20 * .019 = .38 of the events are of people who have just turned, at .4 nats
+    assert policy.strongest(weighed(rules, 3_900, share)) is None
+    users = policy.strongest(weighed(rules, 4_500, share))
     assert users is not None
-    assert (users.trigger, users.now < users.threshold) == ("users", True)
-    population.risen = True
-    first = policy.strongest(policy.weigh(rules, population, share, 100))
-    assert first is not None
-    assert first.trigger == "population"
+    assert (users.trigger, round(users.gain), users.now < users.threshold) == ("users", 684, True)
+    new = policy.strongest(weighed(rules, 8_000, share, unknown=0.6))
+    assert new is not None
+    assert (new.trigger, new.gain) == ("new-items", pytest.approx(0.3 * 0.6 * 8_000))
+
+
+def test_a_stale_model_is_trained_whatever_that_is_worth() -> None:
+    rules = load(trigger={"max_staleness_events": 100})
+    assert policy.strongest(weighed(rules, 99)) is None
+    stale = policy.strongest(weighed(rules, 100))
+    assert stale is not None
+    assert (stale.trigger, stale.threshold) == ("staleness", 100.0)
+
+
+def test_evidence_that_is_not_there_is_worth_nothing() -> None:
+    found = weighed(load(trigger={"step_worth": 0.0, "unknown_share": 0.2}), 1_000, unknown=0.1)
+    assert [reading.trigger for reading in found if reading.crossed] == ["staleness"]
 
 
 @pytest.mark.parametrize(
@@ -57,11 +75,3 @@ def test_what_holds_a_training_back(new_events: int, since_s: float, outstanding
 
 def test_a_clock_is_held_back_by_its_own_count_only() -> None:
     assert policy.obstacle(Trigger(policy="clock", clock_events=10, min_new_events=100), 10, inf, False) == ""
-
-
-def test_drift_waits_for_a_share_of_the_log() -> None:
-    trigger = Trigger(min_new_events=10, min_new_share=0.1)
-    assert policy.obstacle(trigger, 99, inf, False, events=1_099) == "min_new_share"
-    assert policy.obstacle(trigger, 100, inf, False, events=1_100) == ""
-    continuous = Trigger(policy="continuous", min_new_events=10, min_new_share=0.1)
-    assert policy.obstacle(continuous, 10, inf, False, events=1_100) == ""
