@@ -199,7 +199,7 @@ class ScorerHandler:
             person.open.profile = profile
         else:
             person.adopt(profile)
-        person.segment = max(state.mass, key=lambda name: (state.mass[name], name), default="")
+        person.segment = state.segment
         person.seq = max(person.seq, state.seq)
         part.dirty.add(state.user_id)
         if (new or state.said) and part.events > self.config.warm_up_events:

@@ -57,6 +57,20 @@ class Pair(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """Event times that divide the data of a job."""
+
+    fresh_from_s: float  # the parent has not learned what is newer as new
+    news_from_s: float  # what this training learns as new begins here
+    hold_out_from_s: float  # and ends here
+
+    def kept(self, job: TrainingJob) -> dict[str, float]:
+        """What the version's record says of it."""
+        narrow = job.segment or self.news_from_s > self.fresh_from_s
+        return {"hold_out_from_s": self.hold_out_from_s} | ({"fresh_from_s": self.fresh_from_s} if narrow else {})
+
+
+@dataclass(frozen=True, slots=True)
 class Trained:
     """What came of a job."""
 
@@ -75,6 +89,10 @@ class TunerHandler:
     from the parent's weights; with `training.text_adapter` a refresh first adapts the text encoder. 4. Judge the
     candidate against its parent on the held-out events. 5. Publish what was not refused. 6. Write the version's record.
     What was held out is new to the next training: the record's gate numbers say from when on (`hold_out_from_s`).
+
+    A job that knows when what it answers began learns what came since, beside replay, and holds out at most half of it;
+    one that is about a segment learns the news of that segment's people. Of what it passed over the version says
+    nothing, so that the next training still takes it as new (`fresh_from_s`).
 
     A job whose version is on record already is passed over.
     """
@@ -161,16 +179,16 @@ class TunerHandler:
     def _trained(self, job: TrainingJob, name: str, scratch: Path) -> Trained:
         data = gather(self._bus, self._settings, job)  # 1
         parent = self._parent(job)
-        fresh_from_s, hold_out_from_s = self._split(data, parent)  # 2
-        plan = self._plan(job, data, parent, scratch, (fresh_from_s, hold_out_from_s))
+        split = self._split(job, data, parent)  # 2
+        plan = self._plan(job, data, parent, scratch, split)
         outcome = self._train(plan, self._tell(job.trigger))  # 3
         space = ""
         if parent is None:
             numbers = {"loss": outcome.loss, "events": float(len(data.log)), "people": float(data.people)}
-            verdict = Verdict("promoted", "first version", numbers | {"hold_out_from_s": hold_out_from_s})
+            verdict = Verdict("promoted", "first version", numbers | split.kept(job))
             space = self._space(data, plan)
         else:
-            verdict = self._judged(job, data, plan, hold_out_from_s)  # 4
+            verdict = self._judged(job, data, plan, split)  # 4
         if verdict.verdict == "refused":
             return Trained(verdict, outcome=outcome)
         published = self._store.publish(plan.made, name)  # 5
@@ -199,35 +217,33 @@ class TunerHandler:
             raise TrainingError(f"{job.parent}, the parent of {job.job_id}, was rolled back")
         return parent
 
-    def _split(self, data: Gathered, parent: ModelVersion | None) -> tuple[float, float]:
-        """Event times from which events are new to the parent, and from which they are held out."""
+    def _split(self, job: TrainingJob, data: Gathered, parent: ModelVersion | None) -> Split:
+        """What is new to the parent, what of it this training learns, and what is held out."""
         times_s = np.array([event.at_s for event in data.log])
         if not len(times_s):
             raise TrainingError("training needs at least one interaction of a person with a live state, got none")
         if parent is None:
-            return float(times_s[0]), float(np.nextafter(times_s[-1], np.inf))
-        fresh_from_s = float(parent.gate.get("hold_out_from_s", parent.at_s))
-        unseen = times_s[np.searchsorted(times_s, fresh_from_s) :]
+            return Split(times_s[0], times_s[0], float(np.nextafter(times_s[-1], np.inf)))
+        judged_from_s = float(parent.gate.get("hold_out_from_s", parent.at_s))
+        fresh_from_s = float(parent.gate.get("fresh_from_s", judged_from_s))
+        unseen = times_s[np.searchsorted(times_s, max(judged_from_s, job.began_s)) :]
         held = int(min(self._settings.gate.hold_out * data.window, MOST_HELD_OUT * len(unseen)))
         if not held:
             raise TrainingError(f"a refresh needs at least 2 interactions that {parent.version} has not learned")
-        return fresh_from_s, float(unseen[-held])
+        return Split(fresh_from_s, max(fresh_from_s, job.began_s), float(unseen[-held]))
 
-    def _plan(
-        self, job: TrainingJob, data: Gathered, parent: ModelVersion | None, scratch: Path, split: tuple[float, float]
-    ) -> Plan:
-        fresh_from_s, hold_out_from_s = split
-        learned = [event for event in data.log if event.at_s < hold_out_from_s]
+    def _plan(self, job: TrainingJob, data: Gathered, parent: ModelVersion | None, scratch: Path, split: Split) -> Plan:
+        learned = [event for event in data.log if event.at_s < split.hold_out_from_s]
         directory = self._store.fetch(parent) if parent else None
         old = list(NextItemLM.load(directory).item_ids) if directory else []
         item_ids = old + sorted({event.item_id for event in learned} - set(old))
-        adapts = self._settings.training.text_adapter  # a first version has nothing to be judged against
+        adapts = self._settings.training.text_adapter and job.text  # a first version has nothing to be judged against
         return Plan(
             directory=scratch,
-            histories=Histories.of(learned, item_ids, fresh_from_s=fresh_from_s),
+            histories=Histories.of(learned, item_ids, fresh_from_s=split.news_from_s, of_people=data.concerned),
             item_ids=item_ids,
             text=data.vectors(item_ids),
-            baskets=Baskets.of(data.past, item_ids, hold_out_from_s),
+            baskets=Baskets.of(data.past, item_ids, split.hold_out_from_s),
             model=self._settings.model,
             training=self._settings.training,
             seed=job.seed,
@@ -241,7 +257,7 @@ class TunerHandler:
 
         return progress
 
-    def _judged(self, job: TrainingJob, data: Gathered, plan: Plan, hold_out_from_s: float) -> Verdict:
+    def _judged(self, job: TrainingJob, data: Gathered, plan: Plan, split: Split) -> Verdict:
         """The gate's verdict; undecided without a shadow to go into is refused."""
         if plan.parent is None:
             raise TrainingError(f"{job.job_id} must have a parent to be judged against")
@@ -249,9 +265,9 @@ class TunerHandler:
         if live.adapted:
             live = live.with_adapted(live.adapted.with_newer(newer_vectors(self._bus, live.adapter)))
         vectors = dict(zip(data.items, data.vectors(list(data.items)), strict=True))
-        pairs = self._pair(data.log, hold_out_from_s, candidate, live, vectors, self._settings)
+        pairs = self._pair(data.log, split.hold_out_from_s, candidate, live, vectors, self._settings)
         verdict = judge(pairs, self._settings.gate, job.seed)
-        numbers = verdict.numbers | {"hold_out_from_s": hold_out_from_s}
+        numbers = verdict.numbers | split.kept(job)
         if verdict.verdict == "undecided" and not self._settings.gate.shadow_blocks:
             return Verdict("refused", f"{verdict.reason}; gate.shadow_blocks is 0", numbers)
         return Verdict(verdict.verdict, verdict.reason, numbers)

@@ -34,6 +34,7 @@ class Gathered:
     past: list[Took]  # over a longer past, in no order; without repeats the first of each person and item alone
     people: int  # with a live state
     window: int  # interactions read from the window that count
+    concerned: frozenset[str] | None = None  # people of the job's segment; None: everybody
 
     @property
     def base_dim(self) -> int:
@@ -81,7 +82,8 @@ def gather(bus: Bus, settings: Settings, job: TrainingJob) -> Gathered:
     log = [
         _marked(event, states[event.user_id]) for event in merged([*window, *tails], repeats=settings.scoring.repeats)
     ]
-    return Gathered(log, _items(bus), past, len(states), len(window))
+    concerned = frozenset(u for u, s in states.items() if s.segment == job.segment) if job.segment else None
+    return Gathered(log, _items(bus), past, len(states), len(window), concerned)
 
 
 def worded(bus: Bus, settings: Settings, base_dim: int) -> Wording:

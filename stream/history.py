@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +63,18 @@ class Histories:
         return len(self.items)
 
     @classmethod
-    def of(cls, log: Sequence[LoggedEvent], item_ids: Sequence[str], *, fresh_from_s: float) -> Histories:
-        """Columns of a time-ordered log; events at or after `fresh_from_s` are new. Other items are left out."""
+    def of(
+        cls,
+        log: Sequence[LoggedEvent],
+        item_ids: Sequence[str],
+        *,
+        fresh_from_s: float,
+        of_people: Container[str] | None = None,
+    ) -> Histories:
+        """Columns of a time-ordered log; other items are left out.
+
+        Events at or after `fresh_from_s` are new: everybody's, or those of some people alone.
+        """
         row = {item: i for i, item in enumerate(item_ids)}
         people: dict[str, list[LoggedEvent]] = {}
         for event in log:
@@ -73,9 +83,10 @@ class Histories:
         lengths = [len(events) for events in people.values()]
         flat = [event for events in people.values() for event in events]
         times_s = np.array([event.at_s for event in flat], np.float64)
+        theirs = np.array([of_people is None or event.user_id in of_people for event in flat], bool)
         return cls(
             starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
             items=np.array([row[event.item_id] for event in flat], np.int64),
             times_s=times_s,
-            fresh=times_s >= fresh_from_s,
+            fresh=(times_s >= fresh_from_s) & theirs,
         )

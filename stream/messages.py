@@ -64,6 +64,11 @@ class UserState(Struct, array_like=True, tag="u1"):
         """Event times of the tail, oldest first, in whole seconds since the epoch."""
         return [float(at_s) for at_s in accumulate(self.tail_gaps_s)]
 
+    @property
+    def segment(self) -> str:
+        """The segment that holds most of the mass; "" while there is none."""
+        return max(self.mass, key=lambda name: (self.mass[name], name), default="")
+
 
 class ItemVector(Struct, frozen=True, array_like=True, tag="i1"):
     """An item in the base space of the frozen text encoder. Topic item-vectors, key: item id."""

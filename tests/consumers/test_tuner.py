@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,15 +105,17 @@ class World:
         self.asked.append((log, hold_out_from_s, candidate, live))
         return paired(self.gain)
 
-    def job(self, kind: str = "refresh", parent: str = "") -> Record:
+    def job(self, kind: str = "refresh", parent: str = "", **scope: Any) -> Record:
         self.jobs += 1
         end = self.bus.ends("interactions")[0]
-        job = TrainingJob(f"j{self.jobs}", 1e6, kind, "clock", {"events": 1.0}, {0: end}, {}, parent, self.jobs)
+        job = TrainingJob(
+            f"j{self.jobs}", 1e6, kind, "clock", {"events": 1.0}, {0: end}, {}, parent, self.jobs, **scope
+        )
         return Record("training-jobs", 0, self.jobs, job.job_id.encode(), encode(job))
 
-    def tuned(self, kind: str = "refresh", parent: str = "", gain: float = 0.0) -> ModelVersion:
+    def tuned(self, kind: str = "refresh", parent: str = "", gain: float = 0.0, **scope: Any) -> ModelVersion:
         self.gain = gain
-        [output] = list(self.tuner.on_record(self.job(kind, parent)))
+        [output] = list(self.tuner.on_record(self.job(kind, parent, **scope)))
         assert (output.topic, output.partition) == ("model-versions", 0)
         version = decode(ModelVersion, output.value)
         assert output.key == version.version.encode()
@@ -138,6 +141,39 @@ def test_the_first_version_is_promoted_and_ships_the_space(world: World) -> None
     assert Space.load(directory).name == version.space != ""
     events = [entry["event"] for entry in world.tuner.journal]
     assert events == ["training-started", "version-published", "version-judged"]
+
+
+def learned(plan: Plan) -> list[float]:
+    """Event times of what a plan learns as new."""
+    return sorted(plan.histories.times_s[plan.histories.fresh].tolist())
+
+
+def test_what_answers_a_change_learns_what_came_since_and_holds_out_half(world: World) -> None:
+    world.tuned("warm-up")
+    walks(world.bus, 20, 40)
+    second = world.tuned("refresh", "v1", gain=0.2, began_s=36 * 60.0)
+    assert (learned(world.plans[1])[0], learned(world.plans[1])[-1]) == (36 * 60.0, 37 * 60.0 + 0.029)
+    assert len(world.plans[1].histories) == 38 * 30  # the rest is there for replay
+    assert (second.gate["hold_out_from_s"], second.gate["fresh_from_s"]) == (38 * 60.0, pytest.approx(1_140.029))
+    walks(world.bus, 40, 50)
+    world.tuned("refresh", "v2", gain=0.2)
+    assert learned(world.plans[2])[0] == 20 * 60.0  # what was passed over is new still
+    assert world.asked[1][1] == 48 * 60.0  # nothing is held out that the parent has learned
+
+
+def test_a_segments_training_learns_the_news_of_its_people(world: World) -> None:
+    world.tuned("warm-up")
+    walks(world.bus, 20, 40)
+    for n, user in enumerate(PEOPLE):
+        [state] = [decode(UserState, r.value) for r in world.bus.read("user-states") if r.key == user.encode()][-1:]
+        state.mass = {"Toys": 2.0 if n < 10 else 0.5, "Garden": 1.0}
+        world.bus.send([Output("user-states", user.encode(), encode(state), 0)])
+    version = world.tuned("refresh", "v1", gain=0.2, segment="Toys")
+    histories = world.plans[1].histories
+    fresh = [bool(histories.fresh[a:b].any()) for a, b in itertools.pairwise(histories.starts.tolist())]
+    assert sum(fresh) == 10
+    assert version.gate["fresh_from_s"] == pytest.approx(1_140.029)
+    assert len(world.asked[0][0]) == 40 * 30  # everybody's blocks judge it
 
 
 @pytest.mark.parametrize(
