@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from consumers import alarms
+from consumers.alarms import day
 from consumers.summary import read_versions
 from stream import topics
 from stream.bus import Bus
@@ -37,7 +39,8 @@ class Person:
     last: str
     interests: list[tuple[str, float]]  # segment and its share, strongest first; empty without segments
     alarm: str  # a sentence on the newest drift alarm; "" if there was none
-    reacting: int  # events left in the reaction phase
+    numbers: str  # of that alarm: what flagged, and by how much
+    newer: int  # newest interactions that speak for them beside all others, since their interests moved; 0: none
     history: list[tuple[str, str]]  # day and title, newest first
     listed: list[Listed]
     made: str  # for which event time the list was made, and by which version; "" if there is none
@@ -53,9 +56,10 @@ class Person:
         if self.interests:
             text += " Interests: " + ", ".join(f"{name} {share:.0%}" for name, share in self.interests) + "."
         if self.alarm:
-            text += f" {self.alarm}"
-        if self.reacting:
-            text += f" For {self.reacting} more events the newest interests decide."
+            text += f" {self.alarm} ({self.numbers}.)"
+        if self.newer:
+            some = "interaction has" if self.newer == 1 else f"{self.newer} interactions have"
+            text += f" The newest {some} a say of their own."
         return text
 
 
@@ -111,17 +115,19 @@ def describe(
     """Put a state, a list and the newest alarm into words; `named` has the titles of items."""
     whole = sum(state.mass.values())
     interests = sorted(((name, mass / whole) for name, mass in state.mass.items() if mass), key=lambda pair: -pair[1])
-    tail = list(zip(state.tail_s, state.tail_items, strict=True))[: -LAST - 1 : -1]
+    tail = list(zip(state.tail_s, state.tail_items, strict=True))
+    newer = sum(at_s >= state.changed_s for at_s, _ in tail) if state.changed_s else 0
     return Person(
         user_id=state.user_id,
         events=state.seq,
         since=day(state.since_s),
         last=day(state.last_s),
         interests=interests,
-        alarm=alarm_sentence(alarm) if alarm else "",
-        reacting=int(state.drift[0]) if state.drift else 0,
+        alarm=alarms.sentence(alarm, named) if alarm else "",
+        numbers=alarms.numbers(alarm) if alarm else "",
+        newer=newer if newer < len(tail) else 0,
         attributes=state.attributes,
-        history=[(day(at_s), named.get(item, item)) for at_s, item in tail],
+        history=[(day(at_s), named.get(item, item)) for at_s, item in tail[: -LAST - 1 : -1]],
         listed=in_words(listed, named) if listed else [],
         made=f"made for {listed.at[:10]} with {listed.model_version or 'no model yet'}" if listed else "",
     )
@@ -130,18 +136,6 @@ def describe(
 def in_words(listed: Recommendation, named: Mapping[str, str]) -> list[Listed]:
     """The items of a list with their titles, and a sentence on each."""
     return [Listed(named.get(i.item_id, i.item_id), i.score, i.why) for i in listed.items]
-
-
-def alarm_sentence(alarm: DriftAlarm) -> str:
-    """When interests moved, and from where to where."""
-    to = f" towards {', '.join(alarm.risen[:2])}" if alarm.risen else ""
-    away = f" away from {', '.join(alarm.fallen[:2])}" if alarm.fallen else ""
-    return f"Interests moved on {day(alarm.at_s)}{to}{' and' if to and away else ''}{away}."
-
-
-def day(at_s: float) -> str:
-    """The date of an event time."""
-    return rfc3339(at_s)[:10]
 
 
 def version_lines(records: Iterable[ModelVersion | Ruling]) -> list[VersionLine]:

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import msgspec
 
+from consumers.alarms import rows
 from consumers.encoder import Encoder, EncoderHandler, Under
 from consumers.examiner import Tested
 from consumers.interest import InterestHandler
@@ -293,13 +294,13 @@ def _runs(interactions: Iterable[Interaction]) -> Iterator[list[Output]]:
 
 def _result(name: str, run: Replay, events_in_all: int, before: int, wall_s: float) -> dict[str, Any]:
     scorer = run.scorer
-    part = scorer.parts[0]
+    part, ids = scorer.parts[0], scorer.catalogue.ids
     versions = [v for v in run.versions if isinstance(v, ModelVersion)]
     curve, served_s = Curve(), dict[str, float]()
     for record in run.health:
         curve.add(record)
         served_s.setdefault(record.version, record.at_s)
-    trainings = [training_row(v, run.jobs.get(v.job_id), served_s.get(v.version, 0.0)) for v in versions]
+    trainings = [training_row(v, run.jobs.get(v.job_id), served_s.get(v.version, 0.0), run.alarms) for v in versions]
     arrival = part.arrival.rates()
     return {
         "dataset": name,
@@ -333,6 +334,7 @@ def _result(name: str, run: Replay, events_in_all: int, before: int, wall_s: flo
         "peak_rss_mb": round(_peak_rss_mb(), 1),
         "curves": curve.points,
         "segments": risen_and_fallen(run.alarms),
+        "alarms_told": rows(run.alarms, {ids[i]: title for i, title in scorer.items.titles.items()}),
         "alarm_times": [alarm.at_s for alarm in run.alarms],
     }
 

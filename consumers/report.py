@@ -61,6 +61,7 @@ def render(result: Mapping[str, Any]) -> str:
         tiles="".join(_tile(*tile) for tile in _tiles(result)),
         curves=charts.hit_rates(points, marks, span) if points else "<p>No window of events was tested.</p>",
         alarms=_alarms(result, marks, span),
+        told=_told(result.get("alarms_told") or []),
         segments=_segments(result),
         trainings=_trainings(result.get("trainings") or []),
         rulings=_rulings(result.get("rulings") or []),
@@ -166,6 +167,24 @@ def _alarms(result: Mapping[str, Any], marks: Sequence[charts.Mark], span: Seque
     return charts.alarms(times_s, marks, span) if times_s else "<p>No user's interests were found to have moved.</p>"
 
 
+def _told(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The strongest alarms, each with its sentence and its numbers."""
+    if not rows:
+        return ""
+    lines = [
+        f"<tr><td>{escape(row['user'])}<td>{escape(day(row['at']))}<td>{escape(row['says'])}{_pairs(_numbers(row))}</tr>"
+        for row in rows
+    ]
+    head = "<tr><th>user<th>noticed<th>what changed, and what flagged"
+    return f"<h2>The strongest alarms</h2><table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("scope", "signal", "detector", "evidence", "threshold", "interaction")
+    began = {"probably began": day(row["began"])} if row.get("began") else {}
+    return {name: row[name] for name in names if name in row} | began
+
+
 def _segments(result: Mapping[str, Any]) -> str:
     rows = result.get("segments") or []
     if not rows:
@@ -190,7 +209,7 @@ def _training(row: Mapping[str, Any]) -> str:
     why = TRIGGERS.get(str(row.get("trigger")), str(row.get("trigger")))
     cells = [
         f"<td>{escape(day(row.get('at')))}",
-        f"<td>{escape(why)}{_pairs(row.get('evidence') or {})}",
+        f"<td>{escape(why)}{_pairs(row.get('evidence') or {})}{_concerned(row.get('concerned') or [])}",
         f"<td>{escape(str(row.get('version', '')))}{_pairs(live)}",
         f'<td><span class="badge {SETTLED.get(verdict, "refused")}">{escape(verdict)}</span>',
         f"<td>{escape(reason)}{_pairs(gate)}",
@@ -198,6 +217,11 @@ def _training(row: Mapping[str, Any]) -> str:
         f"<td class=n>{escape(number(round(float(row.get('seconds') or 0), 1)))}",
     ]
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _concerned(people: Sequence[Mapping[str, Any]]) -> str:
+    """The people whose alarms stand most behind a training, with how many times the threshold each reached."""
+    return _pairs({f"user {person['user']}": person["times_threshold"] for person in people})
 
 
 def _rulings(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -76,6 +76,7 @@ candidate was not taken.</p>
 <p class="note">Alarms of the detectors of single users.</p>
 <figure>$alarms</figure>
 $segments
+$told
 </section>
 <section>
 <h2>Trainings</h2>

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from consumers.inspect import Person, alarm_sentence, describe
+from consumers import alarms
+from consumers.inspect import Person, describe
 from stream import topics
 from stream.bus import Bus
 from stream.errors import BrokerError
@@ -63,7 +64,7 @@ class Sampler:
             self.versions += [decode_version(r.value) for r in self._new(topics.MODEL_VERSIONS) if r.value]
             for record in self._newest(topics.DRIFT_ALARMS, 1):
                 alarm = decode(DriftAlarm, record.value)
-                self.alarm = f"{alarm.user_id}: {alarm_sentence(alarm)}"
+                self.alarm = f"{alarm.user_id}: {alarms.sentence(alarm, self._titles)}"
             for record in self._new(topics.ITEM_VECTORS):
                 if record.value is not None:
                     item = decode(ItemVector, record.value)

@@ -13,10 +13,20 @@ from typing import Any
 
 import msgspec
 
+from consumers.alarms import concerned, rows
 from stream import topics
 from stream.bus import Bus
 from stream.events import rfc3339
-from stream.messages import DriftAlarm, ModelHealth, ModelVersion, Ruling, TrainingJob, decode, decode_version
+from stream.messages import (
+    DriftAlarm,
+    ItemVector,
+    ModelHealth,
+    ModelVersion,
+    Ruling,
+    TrainingJob,
+    decode,
+    decode_version,
+)
 
 WINDOW_EVENTS = 5_000  # interactions per point of a curve
 COUNTERS = ("events", "users", "tested", "hits", "ndcg", "served_tested", "served_hits", "popularity_hits")
@@ -64,7 +74,10 @@ class Curve:
 
 
 def training_row(
-    version: ModelVersion, job: TrainingJob | None = None, served_s: float | None = None
+    version: ModelVersion,
+    job: TrainingJob | None = None,
+    served_s: float | None = None,
+    raised: Iterable[DriftAlarm] = (),
 ) -> dict[str, Any]:
     """A training and its verdict, as `replay --json` lists it; `served_s` is when it was first seen to serve.
 
@@ -78,6 +91,8 @@ def training_row(
         "kind": job.kind if job else "",
         "trigger": version.trigger,
         "evidence": dict(version.evidence),
+        "segment": job.segment if job else "",
+        "concerned": concerned(raised, job),
         "steps": version.steps,
         "seconds": round(version.seconds, 2),
         "examples": version.examples,
@@ -112,6 +127,8 @@ def summarise(bus: Bus, facts: Mapping[str, Any], every: int = WINDOW_EVENTS) ->
         served_s.setdefault(record.version, record.at_s)
     raised = [decode(DriftAlarm, r.value) for r in bus.read(topics.DRIFT_ALARMS) if r.value]
     alarms = {(alarm.user_id, alarm.offset): alarm for alarm in raised}  # an alarm may lie there twice
+    described = (decode(ItemVector, r.value) for r in bus.read(topics.ITEM_VECTORS) if r.value)
+    titles = {item.item_id: item.title for item in described if item.title}
     issued = [decode(TrainingJob, r.value) for r in bus.read(topics.TRAINING_JOBS) if r.value]
     jobs = {job.job_id: job for job in issued}
     versions, rulings = read_versions(bus)
@@ -125,9 +142,10 @@ def summarise(bus: Bus, facts: Mapping[str, Any], every: int = WINDOW_EVENTS) ->
         **curve.rates(),
         "ndcg_10": totals["ndcg"] / tested,
         "alarms": {"user": len(alarms), "population": population},
+        "alarms_told": rows(alarms.values(), titles),
         "alarm_times": sorted(alarm.at_s for alarm in alarms.values()),
         "segments": risen_and_fallen(alarms.values()),
-        "trainings": [training_row(v, jobs.get(v.job_id), served_s.get(v.version)) for v in versions],
+        "trainings": [training_row(v, jobs.get(v.job_id), served_s.get(v.version), alarms.values()) for v in versions],
         "rulings": [msgspec.structs.asdict(r) for r in rulings],
         "versions_published": sum(v.verdict == "promoted" for v in versions),
         "training_seconds": round(sum(v.seconds for v in versions), 3),

@@ -22,7 +22,7 @@ NAMED = 3  # segments and items told of
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What changed; shares are of events, by segment, the largest first and at most `NAMED`."""
+    """What changed; shares are of events, of the `NAMED` largest segments before and of those since, each in both."""
 
     events: int = 0  # newest ones of the tail, since it began; 0: too few to tell
     before: dict[str, float] = field(default_factory=dict)
@@ -61,13 +61,14 @@ def found(tail: Sequence[Place | None]) -> Change:
         return Change()
     old, new = places[:-newer], places[-newer:]
     before, since = _shares(old), _shares(new)
-    gained = {name: since.get(name, 0.0) - before.get(name, 0.0) for name in before | since}
+    named = {*_largest(before), *_largest(since)}
+    gained = {name: since.get(name, 0.0) - before.get(name, 0.0) for name in named}
     order = sorted(gained, key=lambda name: (-gained[name], name))
     likeness = np.stack([place.vector for place in new]) @ np.sum([place.vector for place in old], axis=0)
     return Change(
         events=len(tail) - known[-newer],
-        before=_largest(before),
-        since=_largest(since),
+        before=_told(before, named),
+        since=_told(since, named),
         risen=tuple(name for name in order[:NAMED] if gained[name] > 0),
         fallen=tuple(name for name in order[::-1][:NAMED] if gained[name] < 0),
         blamed=tuple(known[-newer + int(at)] for at in np.argsort(likeness, kind="stable")[:NAMED]),
@@ -79,6 +80,10 @@ def _shares(places: Sequence[Place]) -> dict[str, float]:
     return {name: count / counts.total() for name, count in counts.items()}
 
 
-def _largest(shares: dict[str, float]) -> dict[str, float]:
-    order = sorted(shares, key=lambda name: (-shares[name], name))
-    return {name: round(shares[name], 3) for name in order[:NAMED]}
+def _largest(shares: dict[str, float]) -> list[str]:
+    return sorted(shares, key=lambda name: (-shares[name], name))[:NAMED]
+
+
+def _told(shares: dict[str, float], named: set[str]) -> dict[str, float]:
+    """The shares of some segments, the largest first."""
+    return {name: round(shares.get(name, 0.0), 3) for name in sorted(named, key=lambda n: (-shares.get(n, 0.0), n))}

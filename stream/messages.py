@@ -126,8 +126,8 @@ class DriftAlarm(Struct, frozen=True, array_like=True, tag="a1"):
     offset: int  # of the interaction that raised it
     began_s: float = 0.0  # event time at which the change most probably began; 0: too little was known to tell
     events: int = 0  # of the person since then, that of the alarm included
-    before: dict[str, float] = {}  # shares of the largest segments in their newest events before it
-    since: dict[str, float] = {}  # and since
+    before: dict[str, float] = {}  # shares of segments in their newest events before it, the largest first
+    since: dict[str, float] = {}  # of the same segments since
     blamed: list[str] = []  # items since then that are least like what was before, the least first
 
 

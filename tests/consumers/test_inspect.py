@@ -30,14 +30,16 @@ from stream.records import Output
 DAY_S = 86_400.0
 ZERO = as_bytes(np.zeros(64, np.float32))
 STATE = UserState("ann", 52, 0.0, 9 * DAY_S, "s", ZERO, ZERO, {"Toys": 1.0, "Garden": 3.0}, ["mug", "cup"],
-                  [8 * 86_400, 86_400], [], [12.0, 7 * DAY_S], [], 3, "b", [])  # fmt: skip
+                  [8 * 86_400, 86_400], [], [12.0, 7 * DAY_S], [], 3, "b", [], changed_s=9 * DAY_S)  # fmt: skip
 LIST = Recommendation(
     user_id="ann", at="1970-01-10T00:00:00Z", model_version="v2", answers="e1", horizon="1970-01-09T00:00:00Z",
     items=[Recommended(item_id="pot", score=2.0, reasons={"bought together": 1.5, "interests": 0.4},
                        because=["mug"], why="Often chosen together with Red mug."),
            Recommended(item_id="x9", score=1.0)],
 )  # fmt: skip
-ALARM = DriftAlarm("ann", 7 * DAY_S, "user", "rank", "page_hinkley", 4.0, 3.0, 40, ["Garden"], ["Toys", "Books"], 2)
+ALARM = DriftAlarm("ann", 7 * DAY_S, "user", "rank", "page_hinkley", 4.0, 3.0, 40, ["Garden"], ["Toys", "Books"], 2,
+                   6 * DAY_S, 12, {"Toys": 0.8, "Garden": 0.1}, {"Garden": 0.75, "Toys": 0.0},
+                   ["pot", "x9"])  # fmt: skip
 NAMED = {"mug": "Red mug", "pot": "Flower pot [blue]"}
 
 
@@ -67,8 +69,10 @@ def test_a_person_in_words() -> None:
     person = read_person(filled(), "ann")
     assert person.sentence == (
         "ann: 52 interactions from 1970-01-01 to 1970-01-10. Interests: Garden 75%, Toys 25%."
-        " Interests moved on 1970-01-08 towards Garden and away from Toys, Books."
-        " For 12 more events the newest interests decide."
+        " Interests moved on 1970-01-07, noticed 12 interactions later: towards Garden (10% → 75%)"
+        " and away from Toys (80% → 0%), Books, most by Flower pot [blue], x9."
+        " (scope user, signal rank, page_hinkley 4.00 over 3.00, interaction 40, 1970-01-08 00:00.)"
+        " The newest interaction has a say of their own."
     )
     told = describe(replace(STATE, attributes={"country": "France", "age": "30s"}), None, None, {})
     assert "Known: age 30s, country France. Interests:" in told.sentence
@@ -78,6 +82,13 @@ def test_a_person_in_words() -> None:
         ("x9", ""),
     ]
     assert person.made == "made for 1970-01-10 with v2"
+
+
+def test_a_change_of_which_little_is_told() -> None:
+    older = DriftAlarm("ann", 7 * DAY_S, "user", "rank", "page_hinkley", 4.0, 3.0, 40, ["Garden"], ["Toys", "Books"], 2)
+    told = describe(replace(STATE, changed_s=0.0), None, older, {}).sentence
+    assert " Interests moved on 1970-01-08 towards Garden and away from Toys, Books. (scope user" in told
+    assert "say of their own" not in told
 
 
 def test_a_person_with_a_state_only() -> None:
@@ -98,7 +109,7 @@ def test_a_person_on_the_terminal_with_brackets_in_titles() -> None:
     text = shown(person_table(read_person(filled(), "ann")))
     assert "Flower pot [blue]" in text
     assert "Often chosen together with Red mug." in text
-    assert shown(person_table(Person("a", 1, "d", "d", [], "", 0, [], [], ""))).startswith(
+    assert shown(person_table(Person("a", 1, "d", "d", [], "", "", 0, [], [], ""))).startswith(
         "a: 1 interaction from d to d."
     )
 

@@ -18,6 +18,11 @@ RESULT: dict[str, Any] = {
     "popularity_hit_rate_10": 0.0331,
     "alarms": {"user": 812, "population": 2},
     "versions_published": 1,
+    "alarms_told": [
+        {"user": "<ann>", "at": "2011-09-01T08:00:00Z", "began": "2011-08-30T08:00:00Z",
+         "says": "Interests moved: <Tea>.", "scope": "user", "signal": "rank", "detector": "page_hinkley",
+         "evidence": 4.5, "threshold": 3.25, "interaction": 40, "since": 12},
+    ],
     "alarm_times": [1314835200.0, 1314835260.0],
     "segments": [{"segment": "Toys <script>alert(1)</script>", "risen": 4, "fallen": 1}],
     "curves": [
@@ -28,7 +33,7 @@ RESULT: dict[str, Any] = {
     "trainings": [
         {"at": "2011-09-02T08:15:00Z", "trigger": "population", "evidence": {"width": 4123.0}, "version": "v2",
          "verdict": "promoted", "gate": {"reason": "better <b>", "lower_bound": 0.0041}, "steps": 800, "seconds": 31.04,
-         "examples": 60_000},
+         "examples": 60_000, "concerned": [{"user": "13069", "times_threshold": 1.75, "at": "2011-09-01T00:00:00Z"}]},
         {"at": "2011-09-03T00:00:00Z", "trigger": "users", "evidence": {}, "version": "v3",
          "verdict": "refused", "gate": {}, "steps": 800, "seconds": 30.0, "examples": 60_000},
     ],
@@ -62,6 +67,18 @@ def test_shows_the_headline_the_reasons_and_the_verdicts() -> None:
     assert page.tags.count("svg") == 3
 
 
+def test_an_alarm_says_what_changed_and_what_flagged_it() -> None:
+    page = Page(render(RESULT))
+    for words in ("The strongest alarms", "<ann>", "Interests moved: <Tea>.", "rank", "page_hinkley", "4.50", "3.25",
+                  "2011-08-30 08:00"):  # fmt: skip
+        assert words in page.words, words
+    assert "The strongest alarms" not in render({**RESULT, "alarms_told": []})
+
+
+def test_a_training_names_those_whom_it_concerns_most() -> None:
+    assert "user 13069  1.75" in Page(render(RESULT)).words
+
+
 def test_is_whole_without_a_network_and_runs_no_script() -> None:
     page = Page(render(RESULT))
     assert all(load.startswith("#") for load in page.loads)
@@ -79,7 +96,7 @@ def test_a_version_is_marked_where_it_began_to_serve_if_it_ever_did() -> None:
 
 def test_many_numbers_fold_away() -> None:
     row = {**RESULT["trainings"][0], "gate": {f"number_{n}": float(n) for n in range(9)}}
-    page = Page(render({**RESULT, "trainings": [row]}))
+    page = Page(render({**RESULT, "trainings": [row], "alarms_told": []}))
     assert page.tags.count("details") == 2  # these and all figures
     assert "number 8" in page.words
 

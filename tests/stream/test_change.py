@@ -20,7 +20,10 @@ def test_the_change_is_where_the_kind_of_items_changes(shop: Shop) -> None:
     tail = [*rng.choice(shop.kind("garden"), 20), *rng.choice(shop.kind("toy"), 7)]
     changed = change.found([places.find(str(item_id)) for item_id in tail])
     assert changed.events == 7
-    assert (changed.before, changed.since) == ({"Garden Thing": 1.0}, {"Toy Thing": 1.0})
+    assert (changed.before, changed.since) == (
+        {"Garden Thing": 1.0, "Toy Thing": 0.0},
+        {"Toy Thing": 1.0, "Garden Thing": 0.0},
+    )
     assert (changed.risen, changed.fallen) == (("Toy Thing",), ("Garden Thing",))
     assert len(changed.blamed) == change.NAMED
     assert all(tail[at].startswith("toy") for at in changed.blamed)
@@ -38,8 +41,8 @@ def test_shares_are_of_events_and_the_largest_stand_first(shop: Shop) -> None:
     places = Places(shop.space)
     tail = [*shop.kind("garden")[:9], shop.kind("kitchen")[0], *shop.kind("toy")[:3], shop.kind("kitchen")[1]]
     changed = change.found([places.find(item_id) for item_id in tail])
-    assert changed.before == {"Garden Thing": 1.0}
-    assert changed.since == {"Toy Thing": 0.6, "Kitchen Thing": 0.4}
+    assert changed.before == {"Garden Thing": 1.0, "Kitchen Thing": 0.0, "Toy Thing": 0.0}
+    assert changed.since == {"Toy Thing": 0.6, "Kitchen Thing": 0.4, "Garden Thing": 0.0}
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
