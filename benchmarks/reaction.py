@@ -13,7 +13,6 @@ a paired bootstrap over people.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -39,11 +38,14 @@ from consumers.people import Open, Person, Profile
 from consumers.replay import replay as play
 from consumers.scorer import ScorerHandler
 from consumers.sight import Who
+from producers.datasets import Dataset
 from stream import profile
 from stream.drift import Detectors
 from stream.events import Recommendation
 from stream.messages import UserState, as_vector
 from stream.ranking import rank_of
+from stream.settings import Settings
+from stream.text import TextEncoder
 
 NONE, PRODUCT = "none", "product"
 WINDOWS = ((0, 20), (20, 60))  # tested interactions since the switch
@@ -236,16 +238,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=150, help="people who switch, at most")
     parser.add_argument("--dissimilar", action="store_true", help="to those who are least like them")
     parser.add_argument("--told-after", type=int, nargs="*", default=[1, 5, 10], metavar="N")
-    print(json.dumps(run(parser.parse_args(arguments)), indent=2))
-
-
-def run(given: argparse.Namespace) -> dict[str, Any]:
-    """The figures that were asked for."""
+    given = parser.parse_args(arguments)
     data = command.log(given)
-    settings = command.settings(given, data)
-    settings = settings.model_copy(update={"trigger": settings.trigger.model_copy(update={"policy": "never"})})
     spliced = splice(data.interactions, given.pairs, given.seed, dissimilar=given.dissimilar)
-    arms = {NONE: Arm(None)} | {f"told after {n}": Arm(n) for n in given.told_after}
+    found = compared(data, spliced, command.settings(given, data), given.told_after)
+    print(json.dumps({"dissimilar": given.dissimilar} | found, indent=2))
+
+
+def compared(
+    data: Dataset, spliced: Spliced, settings: Settings, told_after: Sequence[int], encoder: TextEncoder | None = None
+) -> dict[str, Any]:
+    """Replay a spliced log of `data`, and tell what every arm came to."""
+    settings = settings.model_copy(update={"trigger": settings.trigger.model_copy(update={"policy": "never"})})
+    arms = {NONE: Arm(None)} | {f"told after {n}": Arm(n) for n in told_after}
     watch, told_s = Watch(spliced, arms), time.perf_counter()
 
     def on_progress(done: int, in_all: int, _: object) -> None:
@@ -255,9 +260,9 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             tell(f"{done:,} of {in_all:,} events")
 
     with watch.watching():
-        result = play(data.name, data.items, spliced.interactions, settings, on_progress=on_progress)
+        result = play(data.name, data.items, spliced.interactions, settings, encoder=encoder, on_progress=on_progress)
     kept = {key: result[key] for key in ("dataset", "repeats", "seed", "events", "tested", "hit_rate_10", "alarms")}
-    return kept | {"dissimilar": given.dissimilar} | watch.figures(given.seed)
+    return kept | watch.figures(settings.seed)
 
 
 if __name__ == "__main__":
