@@ -17,6 +17,7 @@ from stream.places import Place
 Floats = NDArray[np.float32]
 
 LEAST = 3  # events on either side of a change
+LONGEST = 20  # events since a change; an alarm comes sooner, or not at all
 NAMED = 3  # segments and items told of
 
 
@@ -33,7 +34,7 @@ class Change:
 
 
 def began(vectors: Floats) -> int:
-    """How many of the events (T, D), oldest first, came since the likeliest change of their mean; 0 where T is small.
+    """How many of the events (T, D), oldest first, came since the likeliest late change of their mean; 0 for small T.
 
     The maximum-likelihood estimate for one change between two normal distributions with the same variance (Hinkley,
     "Inference about the change-point in a sequence of random variables", 1970): the split that explains most.
@@ -45,7 +46,7 @@ def began(vectors: Floats) -> int:
     if total < 2 * LEAST:
         return 0
     sums = np.cumsum(vectors[::-1], axis=0, dtype=np.float64)  # of the k newest, in row k - 1
-    k = np.arange(LEAST, total - LEAST + 1)
+    k = np.arange(LEAST, min(total - LEAST, LONGEST) + 1)
     newer = sums[k - 1] / k[:, None]
     older = (sums[-1] - sums[k - 1]) / (total - k)[:, None]
     explained = k * (total - k) * ((newer - older) ** 2).sum(axis=1)

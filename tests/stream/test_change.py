@@ -45,6 +45,12 @@ def test_shares_are_of_events_and_the_largest_stand_first(shop: Shop) -> None:
     assert changed.since == {"Toy Thing": 0.6, "Kitchen Thing": 0.4, "Garden Thing": 0.0}
 
 
+def test_a_change_long_ago_is_not_what_an_alarm_is_about() -> None:
+    vectors = np.repeat(np.eye(2, dtype=np.float32), [10, 40], axis=0)
+    assert change.began(vectors) == change.LONGEST
+    assert change.began(vectors[:25]) == 15
+
+
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_of_few_events_nothing_is_told(shop: Shop, n: int) -> None:
     places = Places(shop.space)
