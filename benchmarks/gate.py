@@ -1,0 +1,258 @@
+"""Does the gate keep bad candidates out and let good ones in? JSON on stdout.
+
+    python benchmarks/gate.py --dataset ml-100k --path DIR > gate.json
+    python benchmarks/gate.py --planted 10 --limit 0 > planted.json
+
+Four fifths of a log are played up to a refresh, once, by the real tuner. Then its candidate is replaced, and each
+replacement is judged as the tuner does (`stream.prequential.paired_losses`, `stream.gate.judge`):
+
+- `shuffled`: refreshes on shuffled labels (who did something, and when, stays; what they took is another event's),
+- `damaged`: the real candidate with damaged weights, see `benchmarks.damage`,
+- `real`: refreshes with other seeds and numbers of steps.
+
+What is left open goes on in shadow over the last fifth of the log.
+
+`power`: people of the real candidates' paired runs are drawn with replacement until a hold-out has so many events; the
+sign of all that a person says is turned with a probability that makes the mean gain a known share of what it was, 0
+included, so that the noise stays what it is. Shares promoted at once, and after the shadow stage over further blocks.
+
+`planted`: made logs with a change of tastes, of popularity or of a category. The first version learns what was before
+it, the refresh what came after it; an undecided one goes on in shadow over the events that follow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import command
+from benchmarks.damage import DAMAGES, damaged, shuffled
+from benchmarks.protocol import tell
+from benchmarks.workshop import Refresh, Workshop
+from producers.synthetic import Plan, World
+from stream.gate import Call, PairedBlocks, SequentialTest, judge
+from stream.lm import NextItemLM
+from stream.settings import Gate, load
+
+SIZES = (250, 500, 1_000, 2_000, 4_000, 8_000)  # events of a hold-out
+SHARES = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0)  # of a real candidate's gain
+KINDS = ("tastes", "population", "category")
+FRESH, LATER, DAYS = 8_000, 4_000, 60.0  # planted: events before the change and after it, for the shadow; days of both
+
+
+def main() -> None:
+    """Read the command line, run, print."""
+    args = command.parser(__doc__)
+    args.add_argument("--candidates", type=int, default=20, help="of each bad kind")
+    args.add_argument("--steps", type=int, default=100, help="of a refresh on shuffled labels, at most")
+    args.add_argument("--real", type=int, nargs="*", default=[50, 200, 600], help="steps of real refreshes")
+    args.add_argument("--simulations", type=int, default=300, help="of each point of the power curve")
+    args.add_argument("--planted", type=int, default=0, help="made logs of each kind")
+    args.add_argument("--kinds", nargs="*", default=[*KINDS, "none"], help="of changes that are planted")
+    args.add_argument("--window", type=int, help="training.window_events, in place of the default")
+    given = args.parse_args()
+    began_s = time.perf_counter()
+    out: dict[str, Any] = {}
+    if given.limit != 0:
+        out = on_a_log(given)
+    if given.planted:
+        out["planted"] = planted(given.kinds, given.planted, given.seed)
+    out["seconds"] = round(time.perf_counter() - began_s, 1)
+    json.dump(out, sys.stdout, indent=2)
+    print()
+
+
+def on_a_log(given: argparse.Namespace) -> dict[str, Any]:
+    """Bad candidates, real ones and the power curve on one log."""
+    data = command.log(given)
+    settings = command.settings(given, data)
+    if given.window:
+        training = settings.training.model_copy(update={"window_events": given.window})
+        settings = settings.model_copy(update={"training": training})
+    interactions = list(data.interactions)
+    before, ready = (int(share * len(interactions)) for share in (0.45, 0.8))
+    with Workshop(settings) as shop:
+        shop.feed(data.items, interactions[:before])
+        shop.trained("warm-up", interactions[before - 1].at_s)
+        tell(f"gate: first version after {before:,} events")
+        shop.feed([], interactions[before:ready])
+        real = shop.refreshed("v1", interactions[ready - 1], interactions[ready:], given.seed)
+        tell(f"gate: refresh judged, {real.version.verdict}")
+        bad = bad_candidates(shop, real, given)
+        better = real_candidates(shop, real, given)
+    pools = [pairs for _, pairs in better]
+    gate = settings.gate
+    return {
+        "dataset": data.name,
+        "repeats": settings.scoring.repeats,
+        "events": len(interactions),
+        "first_version_events": before,
+        **{kind: summed(rows) for kind, rows in bad.items()},
+        "real": [row for row, _ in better],
+        "power": list(power(pools, gate, given.simulations, given.seed)),
+    }
+
+
+def bad_candidates(shop: Workshop, real: Refresh, given: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Verdicts on candidates that must not go live."""
+    out: dict[str, list[dict[str, Any]]] = {"shuffled": [], "damaged": []}
+    few = real.plan.training.model_copy(update={"max_refresh_steps": given.steps})
+    for number in range(given.candidates):
+        rng = np.random.default_rng([given.seed, number])
+        plan = shuffled(replace(real.plan, training=few, seed=number), rng, real.plan.directory)
+        out["shuffled"].append(row_of(real, shop.variant(plan), "shuffled", number)[0])
+        kind = DAMAGES[number % len(DAMAGES)]
+        out["damaged"].append(row_of(real, damaged(real.candidate, kind, rng), kind, number)[0])
+        tell(f"gate: {number + 1} of {given.candidates} bad pairs: {out['shuffled'][-1]} {out['damaged'][-1]}")
+    return out
+
+
+def real_candidates(
+    shop: Workshop, real: Refresh, given: argparse.Namespace
+) -> list[tuple[dict[str, Any], PairedBlocks]]:
+    """Verdicts on refreshes with other seeds and steps, and their paired runs."""
+    out = [row_of(real, real.candidate, "as it was", 0)]
+    for number, steps in enumerate(given.real, 1):
+        training = real.plan.training.model_copy(update={"max_refresh_steps": steps})
+        out.append(
+            row_of(real, shop.variant(replace(real.plan, training=training, seed=number)), f"{steps} steps", number)
+        )
+        tell(f"gate: real: {out[-1][0]}")
+    return out
+
+
+def row_of(real: Refresh, candidate: NextItemLM, kind: str, seed: int) -> tuple[dict[str, Any], PairedBlocks]:
+    """One candidate's line, and its paired run."""
+    verdict, after, pairs = real.judged(candidate, seed)
+    kept = ("events", "people", "gain", "gain_lower", "gain_upper", "mrr_change", "mrr_change_calm")
+    numbers = {name: round(verdict.numbers[name], 4) for name in kept if name in verdict.numbers}
+    return {"kind": kind, "verdict": verdict.verdict, "in_the_end": after, **numbers}, pairs
+
+
+def summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many were promoted, at once or after all, and every line."""
+    return {
+        "candidates": len(rows),
+        "verdicts": dict(Counter(row["verdict"] for row in rows)),
+        "promoted": sum(row["in_the_end"] == "promoted" for row in rows),
+        "rows": list(rows),
+    }
+
+
+def drawn(pairs: PairedBlocks, events: int, share: float, rng: np.random.Generator) -> PairedBlocks:
+    """A hold-out of at least so many events (0: as many as there are) of people drawn with replacement.
+
+    What a person says is turned around with probability (1 - share) / 2, so the mean gain is `share` times what it was.
+    """
+    _, codes = np.unique(pairs.users, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(codes.max() + 2))
+    wanted, rows, users, turned = events or int(pairs.n.sum()), list[NDArray[np.int64]](), list[int](), list[bool]()
+    have = 0
+    while have < wanted:
+        person = int(rng.integers(codes.max() + 1))
+        own = order[starts[person] : starts[person + 1]]
+        users += [len(rows)] * len(own)
+        turned += [bool(rng.random() < (1 - share) / 2)] * len(own)
+        rows.append(own)
+        have += int(pairs.n[own].sum())
+    at, flip = np.concatenate(rows), np.array(turned)
+    live, candidate = pairs.live_rr[at], pairs.candidate_rr[at]
+    return PairedBlocks(
+        np.array(users), pairs.n[at], np.where(flip, -1, 1) * pairs.gain[at],
+        np.where(flip, candidate, live), np.where(flip, live, candidate), pairs.drifted[at],
+    )  # fmt: skip
+
+
+def in_shadow(pairs: PairedBlocks, gate: Gate) -> Call:
+    """The shadow stage over these blocks, shuffled and from the beginning again when they end."""
+    test, rng = SequentialTest(gate.confidence, gate.shadow_blocks), np.random.default_rng(len(pairs))
+    change = pairs.candidate_rr - pairs.live_rr
+    while test.verdict == "undecided":
+        for i in rng.permutation(len(pairs)).tolist():
+            test.update(float(pairs.gain[i]), float(pairs.n[i]), float(change[i]))
+    return test.verdict
+
+
+def power(
+    pools: Sequence[PairedBlocks], gate: Gate, simulations: int, seed: int, sizes: Sequence[int] = SIZES
+) -> Iterator[dict[str, Any]]:
+    """Shares promoted, by the size of the hold-out and by the true gain."""
+    for number, pairs in enumerate(pools):
+        truth = float((pairs.gain * pairs.n).sum() / pairs.n.sum())
+        for size in sizes:
+            for share in SHARES:
+                rng = np.random.default_rng([seed, number, size, int(100 * share) + 100])
+                calls, after = Counter[Call](), Counter[Call]()
+                for run in range(simulations):
+                    call = judge(drawn(pairs, size, share, rng), gate, run).verdict
+                    calls[call] += 1
+                    if call == "undecided":
+                        call = in_shadow(drawn(pairs, 2 * gate.shadow_blocks, share, rng), gate)
+                    after[call] += 1
+                yield {
+                    "candidate": number, "events": size, "true_gain": round(share * truth, 5),
+                    "promoted": calls["promoted"] / simulations, "refused": calls["refused"] / simulations,
+                    "promoted_with_shadow": after["promoted"] / simulations,
+                }  # fmt: skip
+        tell(f"gate: power of candidate {number + 1} of {len(pools)}")
+
+
+def planted(kinds: Sequence[str], runs: int, seed: int) -> dict[str, Any]:
+    """Verdicts on refreshes after a change that was planted, and where nothing changed."""
+    out: dict[str, Any] = {}
+    for kind in kinds:
+        rows = [planted_run(kind, seed + number) for number in range(runs)]
+        out[kind] = summed(rows)
+        tell(f"gate: {kind}: {out[kind]['verdicts']}, {out[kind]['promoted']} of {runs} promoted in the end")
+    return out
+
+
+def planted_run(kind: str, seed: int) -> dict[str, Any]:
+    """One made log: the change half way, a refresh after so many events again, then the shadow's events."""
+    days = {f"{kind}_day": DAYS / 2} if kind != "none" else {}
+    events, span = 2 * FRESH + LATER, DAYS * (1 + LATER / (2 * FRESH))
+    plan = Plan(400, 400, events, span, focus=0.9, styles=4, swaps=0, gradual=0, seed=seed, **days)
+    world = World(plan)
+    log = list(world.interactions())
+    first = next(i for i, event in enumerate(log) if event.at_s >= log[0].at_s + DAYS / 2 * 86_400.0)
+    settings = load(seed=seed, training={"window_events": FRESH, "max_steps": 500})
+    with Workshop(settings, Topics()) as shop:
+        shop.feed(world.items, log[:first])
+        shop.trained("warm-up", log[first - 1].at_s, seed=seed)
+        shop.feed([], log[first : first + FRESH])
+        real = shop.refreshed("v1", log[first + FRESH - 1], log[first + FRESH :], seed)
+        row, _ = row_of(real, real.candidate, kind, seed)
+    tell(f"gate: {row}")
+    return row
+
+
+class Topics:
+    """A text encoder for made titles, in no time: a bag of their words, each a random direction."""
+
+    dim = 32
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors (n, dim)."""
+        out = np.zeros((len(texts), self.dim), np.float32)
+        for row, text in zip(out, texts, strict=True):
+            for word in text.lower().split():
+                row += np.random.default_rng(list(word.encode())).normal(size=self.dim).astype(np.float32)
+            row /= max(float(np.linalg.norm(row)), 1e-9)
+        return out
+
+
+if __name__ == "__main__":
+    main()
