@@ -59,6 +59,7 @@ class Driver:
         self.seq: dict[str, int] = {}
         self.attributes: dict[str, dict[str, str]] = {}
         self.mass: dict[str, float] = {}
+        self.changed_s: dict[str, float] = {}  # when interests changed, by person
         self.offset = 0
         self.outputs: list[Output] = []
 
@@ -85,6 +86,7 @@ class Driver:
         zero = messages.as_bytes(np.zeros(64, np.float32))
         message = UserState(user, seq, 0.0, at_s, "s", zero, zero, {}, [], [], [], [], [], self.offset, block, fresh)
         message.attributes, message.mass = self.attributes.get(user, {}), self.mass
+        message.changed_s = self.changed_s.get(user, 0.0)
         return self.send(topics.USER_STATES, user, messages.encode(message))
 
     def version(self, name: str, parent: str = "", live_at_s: float = 0.0) -> None:
@@ -122,6 +124,7 @@ def state_of(scorer: ScorerHandler) -> Any:
             user: (p.seq, p.tail, p.owned, p.served, p.open and (p.open.block, p.open.items, p.open.gradient.tolist()))
             for user, p in part.people.items()
         },
+        "changes": {user: (p.profile.changed_s, p.odds, p.open and p.open.gain) for user, p in part.people.items()},
         "ignored": {user: list(p.ignored.items()) for user, p in part.people.items()},
         "events": part.events,
         "losses": part.since_health,
@@ -163,6 +166,7 @@ def test_where_records_are_split_changes_nothing(split: int) -> None:
         drive.version("v1")
         for item in ITEMS[:9]:
             drive.item(item)
+    whole.changed_s = parts.changed_s = {"u1": 400.0, "u2": 900.0}
     for user, at_s, items in random_log(60):
         whole.buy(user, at_s, *items)
         for i in range(0, len(items), split):
@@ -186,6 +190,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
             drive.item(item)
         drive.version("v1")
     calm.attributes = shaken.attributes = {"u1": {"age": "20s", "land": "fr"}, "u2": {"age": "20s"}, "u3": {"age": "9"}}
+    calm.changed_s = shaken.changed_s = {"u1": 150.0, "u2": 900.0, "u3": 1_000.0}
     for number, (user, at_s, items) in enumerate(random_log(60)):
         if number == crash:
             fresh = Driver(handler(fatigue=0.5))
@@ -195,7 +200,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
                 fresh.item(item)
             fresh.version("v1")
             fresh.seq, fresh.offset, fresh.outputs = shaken.seq, shaken.offset, shaken.outputs
-            fresh.attributes = shaken.attributes
+            fresh.attributes, fresh.changed_s = shaken.attributes, shaken.changed_s
             shaken = fresh
         calm.buy(user, at_s, *items)
         shaken.buy(user, at_s, *items)
@@ -204,6 +209,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
                 changelog.append(Record(out.topic, out.partition or 0, len(changelog), out.key, out.value))
     assert state_of(calm.scorer) == state_of(shaken.scorer)
     assert all(person.ignored for person in calm.scorer.parts[0].people.values())
+    assert calm.scorer.parts[0].people["u1"].odds != 0.0
     assert [r.items for r in lists(calm.outputs)] == [r.items for r in lists(shaken.outputs)]
 
 
@@ -247,8 +253,10 @@ def test_served_is_judged_by_the_list_that_lay_there() -> None:
     assert drive.scorer.parts[0].served.hits_10 == hits + 1
 
 
-def test_contributions_sum_to_the_score() -> None:
+@pytest.mark.parametrize("changed_s", [0.0, 400.0])
+def test_contributions_sum_to_the_score(changed_s: float) -> None:
     drive = Driver(handler(k=2))
+    drive.changed_s = dict.fromkeys([f"u{n}" for n in range(5)], changed_s)
     drive.version("v1")
     for item in ITEMS:
         drive.item(item)
@@ -419,6 +427,30 @@ def test_a_new_version_is_on_probation_for_so_many_interactions() -> None:
     assert compared == [at_s for at_s, _ in told if min(compared) <= at_s <= max(compared)]  # every block
     assert (min(compared), max(compared)) == (900.0, 900.0 + 30 * 19)
     assert {block.group for h in health for block in h.blocks} == {group_of(f"u{n}") for n in (0, 2)}
+
+
+class Moody(Model):
+    """Likes the opposite after a long history."""
+
+    def user_vector(self, item_vectors: Any, times_s: Any) -> Any:
+        return np.array([1.0 if len(times_s) < 4 else -1.0, 0.0, 0.0, 0.0], np.float32)
+
+
+def test_after_a_change_a_version_is_compared_under_the_same_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "Model", Moody)
+    drive = Driver(handler(health_events=5, probation_events=1_000))
+    drive.changed_s = {"u0": 600.0, "u1": 600.0}
+    for item in ITEMS[:9]:
+        drive.item(item)
+    drive.version("v1")
+    drive.version("v2", parent="v1")
+    for at_s in range(0, 1_500, 50):
+        drive.buy(f"u{at_s % 4}", float(at_s), ITEMS[at_s % 7])
+    health = [messages.decode(ModelHealth, o.value) for o in drive.outputs if o.topic == topics.MODEL_HEALTH]
+    gains = [block.parent for h in health for block in h.blocks if block.at_s > 700.0]
+    assert len(gains) > 10
+    assert gains == pytest.approx([0.0] * len(gains), abs=1e-9)  # it is the same model
+    assert drive.scorer.parts[0].people["u0"].odds != 0.0
 
 
 def test_what_was_compared_with_the_version_before_is_not_told_of_the_next() -> None:
