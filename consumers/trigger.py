@@ -256,7 +256,7 @@ class TriggerHandler:
             return [self._issue("warm-up", "", warm_up, [warm_up])] if ready else []
         self._worth = Worth.of(self._versions.values(), self._settings, state.now_s)
         self._readings = policy.weigh(self._settings, self._population, self._share, self._unknown.share,
-                                      state.new_events, state.events, self._worth)  # fmt: skip
+                                      state.new_events, state.events, self._worth, state.interval)  # fmt: skip
         reason = policy.strongest(self._readings)
         if reason is None:
             self._weighed()
@@ -300,6 +300,7 @@ class TriggerHandler:
                              "parent": parent, "new_events": self._state.new_events, "segment": reason.segment,
                              "began_s": reason.began_s, **evidence})  # fmt: skip
         state.jobs[reason.trigger] = state.jobs.get(reason.trigger, 0) + 1
+        state.interval = state.new_events
         state.job, state.job_events, state.outstanding, state.told = job, self._state.events, True, []
         state.weighed = self._state.events
         self._population.settle()

@@ -50,6 +50,7 @@ class TriggerState(Struct, array_like=True, tag="g2"):
     weighed: int  # interactions seen when the evidence was last journaled
     watched: str = ""  # the version that `watch` is about
     watch: list[float] = []  # see stream.rollback.Watch
+    interval: int = 0  # interactions between the newest job and the one before it
 
     @classmethod
     def new(cls) -> TriggerState:

@@ -30,7 +30,7 @@ class Reading:
     threshold: float
     crossed: bool
     size: float = 0.0  # of the evidence, in the units of `stream.worth.PRIOR`
-    gain: float = 0.0  # nats that a refresh for this reason is expected to bring
+    gain: float = 0.0  # in log rank, that a refresh for this reason is expected to bring while it serves
     segment: str = ""
     began_s: float = 0.0  # event time; 0: unknown
 

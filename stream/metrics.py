@@ -168,8 +168,8 @@ class FigureCollector(Collector):
 def parse(text: str) -> dict[tuple[str, ...], float]:
     """Figures from what /metrics serves: keys as above, of Meander's counters and gauges alone.
 
-    >>> parse('# TYPE meander_alarms_total counter\\nmeander_alarms_total{detector="page_hinkley",scope="population"} 2.0\\n')
-    {('alarms_total', 'population', 'page_hinkley'): 2.0}
+    >>> parse('# TYPE meander_alarms_total counter\\nmeander_alarms_total{detector="ph",scope="population"} 2.0\\n')
+    {('alarms_total', 'population', 'ph'): 2.0}
     """
     figures: dict[tuple[str, ...], float] = {}
     for family in text_string_to_metric_families(text):

@@ -24,6 +24,7 @@ def weigh(
     new_events: int,
     events: int,
     worth: Worth | None = None,
+    interval: int = 0,
 ) -> list[Reading]:
     """What the configured policy looks at, as it stands; nothing at all under `never`.
 
@@ -38,6 +39,7 @@ def weigh(
         new_events: interactions since the last training.
         events: interactions in all.
         worth: what earlier refreshes say; None: there were none.
+        interval: interactions between the last two trainings.
 
     >>> settings = Settings(trigger=Trigger(policy="clock", clock_events=100))
     >>> found = weigh(settings, Population(50_000), AlarmShare(1000, 0.001), 0.0, 100, 900)
@@ -55,12 +57,14 @@ def weigh(
         trigger.alarm_p_value, trigger.unknown_share, trigger.max_staleness_events, settings.drift.reaction_events
     )
     found = readings(population, share, unknown, limits, new_events, events - new_events)
-    return [_weighed(reading, worth, new_events, limits) for reading in found]
+    return [_weighed(reading, worth, new_events, interval, limits) for reading in found]
 
 
-def _weighed(reading: Reading, worth: Worth, new_events: int, limits: Limits) -> Reading:
-    gain = worth.gain(reading.trigger, reading.size, new_events)
-    due = reading.trigger == "staleness" and new_events >= limits.most
+def _weighed(reading: Reading, worth: Worth, new_events: int, interval: int, limits: Limits) -> Reading:
+    """With what it promises: what came of a sudden is there for an interval even right after a training."""
+    aged = reading.trigger == "staleness"
+    gain = worth.gain(reading.trigger, reading.size, new_events if aged else max(new_events, interval))
+    due = aged and new_events >= limits.most
     return replace(reading, gain=gain, crossed=due or (reading.crossed and gain >= worth.price))
 
 

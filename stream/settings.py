@@ -104,9 +104,7 @@ class Trigger(Section):
     clock_events: int = Field(20_000, ge=1, description="policy clock: train every so many interactions")
     max_staleness_events: int = Field(100_000, ge=1, description="policy drift: train at the latest after so many")
     step_worth: float = Field(
-        1.0,
-        ge=0,
-        description="policy drift: nats that a training step must be expected to gain; 0: they cost nothing",
+        3.0, ge=0, description="policy drift: log rank that a training step is to gain, as expected; 0: steps are free"
     )
     false_trigger_events: int = Field(
         50_000, ge=1_000, description="stationary interactions to a false alarm of the population and its segments"

@@ -1,9 +1,10 @@
 """What a refresh may be expected to bring, judged by what earlier ones of this deployment brought and cost.
 
-A refresh gains some nats per event for as long as it serves. How long that will be nobody knows; as long again as the
-version before it has served is the best guess without further knowledge (Gott, *Implications of the Copernican
-principle*, Nature 363, 1993). So a training is worth its price once *gain per event x events since the last one* is
-above it: what is left to gain grows with the events, and so does the time over which it pays.
+A refresh gains something per event, in log rank (`stream.ranking.rank_gain`), for as long as it serves. How long that
+will be nobody knows; as long again as the version before it has served is the best guess without further knowledge
+(Gott, *Implications of the Copernican principle*, Nature 363, 1993). So a training is worth its price once *gain per
+event x events since the last one* is above it: what is left to gain grows with the events, and so does the time over
+which it pays.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from stream.messages import ModelVersion, Ruling
 from stream.settings import Settings
 
 KEPT = 0.8  # weight of a refresh beside the next one of its kind
-PRIOR = {  # by reason: nats per event that a unit of evidence gains, and how many units of evidence that counts for
+PRIOR = {  # by reason: gain per event and unit of evidence, and how many units of evidence that counts for
     "population": (0.2, 0.8),  # per nat that the loss has risen
     "segment": (0.2, 0.2),
     "users": (0.4, 0.4),  # per share of events that are of people who have just turned
@@ -30,11 +31,11 @@ class Worth:
 
     >>> nothing = Worth.of([], Settings(), now_s=0.0)
     >>> round(nothing.gain("staleness", 0.5, 10_000)), nothing.price
-    (500, 600.0)
+    (500, 1800.0)
     """
 
-    rates: Mapping[str, float]  # by reason: expected nats per event and unit of evidence
-    price: float  # of a training, in nats
+    rates: Mapping[str, float]  # by reason: expected gain per event and unit of evidence
+    price: float  # of a training, in gain
     refreshes: int  # whose outcome is known
     seconds: float  # of one, on average; for people to read
 
@@ -67,12 +68,12 @@ class Worth:
         )
 
     def gain(self, reason: str, size: float, events: int) -> float:
-        """Nats that a refresh is expected to gain, over as many events as have come since the last one.
+        """Log rank that a refresh is expected to gain while it serves.
 
         Args:
             reason: why it would be trained.
             size: of the evidence, in the units of `PRIOR`.
-            events: interactions since the last training.
+            events: interactions that it is expected to serve.
         """
         return self.rates[reason] * size * events
 

@@ -12,9 +12,11 @@ from stream.evidence import AlarmShare, Population, Reading
 from stream.settings import Settings, Trigger, load
 
 
-def weighed(settings: Settings, new_events: int, share: AlarmShare | None = None, unknown: float = 0.0) -> Any:
+def weighed(
+    settings: Settings, new_events: int, share: AlarmShare | None = None, unknown: float = 0.0, interval: int = 0
+) -> Any:
     share = share or AlarmShare(1_000, 0.001)
-    return policy.weigh(settings, Population(50_000), share, unknown, new_events, 20_000 + new_events)
+    return policy.weigh(settings, Population(50_000), share, unknown, new_events, 20_000 + new_events, None, interval)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,10 @@ def test_drift_takes_what_promises_most_of_what_is_worth_it() -> None:
     users = policy.strongest(weighed(rules, 4_500, share))
     assert users is not None
     assert (users.trigger, round(users.gain), users.now < users.threshold) == ("users", 684, True)
+    sudden = policy.strongest(weighed(rules, 100, share, interval=4_500))
+    assert sudden is not None
+    assert (sudden.trigger, sudden.gain) == ("users", users.gain)  # it will be there as long as the last one was
+    assert policy.strongest(weighed(rules, 5_000, interval=20_000)) is None  # but a young model is not old
     new = policy.strongest(weighed(rules, 8_000, share, unknown=0.6))
     assert new is not None
     assert (new.trigger, new.gain) == ("new-items", pytest.approx(0.3 * 0.6 * 8_000))

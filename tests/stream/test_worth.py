@@ -60,5 +60,5 @@ def test_other_reasons_and_warm_ups_say_nothing_about_age() -> None:
 
 def test_the_price_is_the_mean_of_past_trainings_in_steps() -> None:
     worth = Worth.of([refresh("v2", "refused", 0.0), refresh("v3", "refused", 0.0)], Settings(), 0.0)
-    assert worth.price == pytest.approx((600 + 300 + 300) / 3)
+    assert worth.price == pytest.approx(3 * (600 + 300 + 300) / 3)
     assert (worth.refreshes, worth.seconds) == (2, 20.0)
