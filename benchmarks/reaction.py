@@ -40,7 +40,8 @@ from consumers.scorer import ScorerHandler
 from consumers.sight import Who
 from producers.datasets import Dataset
 from stream import profile
-from stream.drift import Detectors
+from stream.calibration import NOTHING as NO_WEIGHTS
+from stream.drift import Detector
 from stream.events import Recommendation
 from stream.messages import UserState, as_vector
 from stream.ranking import rank_of
@@ -67,7 +68,7 @@ class Calm:
         if own.block != state.block or state.user_id not in self.before:
             self.before[state.user_id] = Profile(own.space, as_vector(own.slow), as_vector(own.fast))
         own.block = state.block
-        profile.fold(own, event, place, replace(rules, detectors=Detectors({})))
+        profile.fold(own, event, place, replace(rules, detector=Detector(NO_WEIGHTS)))
 
 
 @dataclass(slots=True)

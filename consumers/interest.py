@@ -170,7 +170,7 @@ class InterestHandler:
         place = stage.places.find(about)
         self._counts["unvectored_total"] += place is None and weight > 0
         event = profile.Event(said.event_id, about, at_s, weight, record.offset)
-        found = profile.fold(state, event, place, stage.rules)
+        found = profile.fold(state, event, stage.places, stage.rules)
         self._run.newest = Since(at_s, record.timestamp_ms)
         state.fresh.append(Fresh(said.event_id, about, at_s, weight, said.event, record.offset))
         state.said, state.attributes = "", said.user or state.attributes
@@ -260,7 +260,7 @@ class InterestHandler:
     def _align(state: UserState, stage: Stage) -> None:
         """Bring a state into the space that serves."""
         if state.space != stage.rules.space.name:
-            profile.rebuild(state, stage.places.find, stage.rules)
+            profile.rebuild(state, stage.places, stage.rules)
 
     def _item(self, record: Record) -> Iterable[Output]:
         if record.value is not None:  # an item taken away is still part of people's past

@@ -1,62 +1,77 @@
-"""Drift of one person's interests: two graded signals, and a river detector on each.
+"""Drift of one person's interests: do the newest things look like another person's? A river detector answers.
 
-Hits and misses carry too little. Graded signals work: `rank`, where the consumed item stands among items as popular
-as itself under the *slow* state, and `shift`, how far the fast state has moved away from the slow one. Both lie in
-[0, 1] and rise when interests move. Letters: N items of the drift space, D = 64 dimensions, P peers.
+The newest `WINDOW` items of a person's tail are held against the `REFERENCE` before them, so that nothing new is part
+of what it is compared with. Each gives a signal in [0, 1]: how probable it is, beside what the person took before, that
+somebody else took it. Weights learned in the warm-up say so (`stream.calibration`): the classifier's odds estimate a
+likelihood ratio (Sugiyama, Suzuki & Kanamori, *Density ratio estimation in machine learning*, 2012), whose sum is what
+Page, *Continuous inspection schemes*, Biometrika 41, 1954, watches. The sum is taken over the window alone (Lai,
+*Sequential changepoint detection in quality control*, JRSS B 57, 1995): what was long ago cannot weigh, and there is no
+state beside the tail. Letters: D = 64 dimensions of the drift space, its first T = 32 of text; W window, R reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 from river import drift
 
-Floats = NDArray[np.float32]
+from stream.whitening import DIM as TEXT_DIM
 
-SIGNALS = ("rank", "shift")
+Floats = NDArray[np.floating]
+Doubles = NDArray[np.float64]
+
+SIGNAL = "likelihood"
 DETECTOR = "page_hinkley"
-MIN_INSTANCES = 20
-DELTA = 0.05  # a rise of the mean below this is not looked for
-_FRESH = (0, 0.0, 0.0, inf)  # n, mean, sum of deviations, its minimum
-NUMBERS = len(_FRESH)  # per detector
+WINDOW = 10  # newest items that are looked at
+REFERENCE = 40  # items before them that they are held against
+LEAST = 10  # of these, before anything is said
+KNOWN = 1_000_000  # how often the usual signal counts in the detector's mean: it is known, not learned from ten events
 
 
-def rank_signal(popular: Floats, position: int, peers: int, vector: Floats, slow: Floats) -> float:
-    """Share of popularity-matched items that the slow state prefers to the consumed one; ties count half.
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What makes an item look like another person's: a logistic regression on `features`.
 
-    0: it is what the person likes best among its peers. 1: the contrary. Without any taste, uniform.
+    Attributes:
+        bias, text, together, repeat: log odds; all but the first are multiplied with a feature.
+        usual: the mean signal of people's own items.
+
+    >>> Weights(0.0, -2.0, -2.0, -1.0, 0.45).signals(np.array([[0.5, 0.5, 1.0], [0.0, 0.0, 0.0]])).round(3)
+    array([0.047, 0.5  ])
+    """
+
+    bias: float
+    text: float
+    together: float
+    repeat: float
+    usual: float
+
+    def signals(self, features: Floats) -> Doubles:
+        """Probabilities (...) that items with these features (..., 3) are another person's."""
+        odds = self.bias + features @ np.array([self.text, self.together, self.repeat])
+        return np.asarray(1.0 / (1.0 + np.exp(-odds)), np.float64)
+
+
+def features(window: Floats, mean: Floats, repeated: NDArray[np.bool_]) -> Doubles:
+    """What is known of items beside what a person took before (..., W, 3): alike in text, taken together, taken before.
+
+    The first two are the projections on the direction of the reference, in either half of the drift space.
 
     Args:
-        popular: drift vectors of the space's items, the most popular first (N, D).
-        position: of the consumed item in that order; N or more for an item that is not in it.
-        peers: P; the rows around `position` are the peers, fewer than P only where N is smaller.
-        vector: of the consumed item (D,).
-        slow: the slow state before this event (D,).
-
-    >>> popular = np.array([[1.0], [0.5], [0.2], [0.1]], np.float32)
-    >>> rank_signal(popular, 1, 4, popular[1], np.array([2.0], np.float32))  # one is preferred, one is itself
-    0.375
+        window: vectors of the items, less the space's centre (..., W, D).
+        mean: of the reference, less the centre (..., D).
+        repeated: whether the reference has the item (..., W).
     """
-    low = max(0, min(position - peers // 2, len(popular) - peers))
-    scores = popular[low : low + peers] @ slow  # (P,)
-    at = position - low
-    own = scores[at] if at < len(scores) else vector @ slow
-    better = np.count_nonzero(scores > own)
-    return float((better + 0.5 * np.count_nonzero(scores == own)) / len(scores))
-
-
-def shift_signal(fast: Floats, slow: Floats) -> float:
-    """1 - cos(fast, slow), at most 1; 0 where either is still empty.
-
-    >>> shift_signal(np.array([0, 2], np.float32), np.array([3, 3], np.float32)).__round__(4)
-    0.2929
-    """
-    scale = sqrt(float(fast @ fast) * float(slow @ slow))
-    return min(1.0, max(0.0, 1.0 - float(fast @ slow) / scale)) if scale > 0 else 0.0
+    parts = []
+    for half in (slice(None, TEXT_DIM), slice(TEXT_DIM, None)):
+        direction = mean[..., half]
+        length = np.sqrt((direction * direction).sum(-1, keepdims=True))
+        parts.append((window[..., half] @ direction[..., None])[..., 0] / np.maximum(length, 1e-6))
+    return np.stack([*parts, repeated], axis=-1).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,59 +83,63 @@ class Found:
     threshold: float
 
 
-def page_hinkley(threshold: float) -> drift.PageHinkley:
-    """The detector of each signal: Page, *Continuous inspection schemes*, Biometrika 41, 1954; upwards only."""
-    return drift.PageHinkley(min_instances=MIN_INSTANCES, delta=DELTA, threshold=threshold, mode="up")
-
-
-def to_numbers(detector: drift.PageHinkley) -> list[float]:
-    """The state of an upward detector that has not flagged: n, mean, sum of deviations, its minimum."""
+def page_hinkley(threshold: float, usual: float) -> drift.PageHinkley:
+    """A river detector of signals above the usual one, as it begins."""
+    detector = drift.PageHinkley(min_instances=1, delta=0.0, threshold=threshold, alpha=1.0, mode="up")
     held = vars(detector)
-    mean = held["_x_mean"]
-    return [int(mean.n), mean.get(), held["_sum_increase"], held["_min_increase"]]
+    vars(held["_x_mean"]).update(n=KNOWN, _mean=usual)
+    held.update(_sum_increase=0.0, _min_increase=0.0)
+    return detector
 
 
-def load_numbers(detector: drift.PageHinkley, numbers: Sequence[float]) -> None:
-    """Put the state of `to_numbers` into a detector; every later decision is that of the original.
+class Detector:
+    """Looks at people's newest items, one person after the other; holds nothing of any of them.
 
-    >>> one, other = page_hinkley(3.0), page_hinkley(3.0)
-    >>> for x in (0.1, 0.7, 0.4): one.update(x)
-    >>> load_numbers(other, to_numbers(one))
-    >>> one.update(0.9); other.update(0.9)
-    >>> to_numbers(one) == to_numbers(other)
-    True
-    """
-    n, mean, total, lowest = numbers
-    held = vars(detector)
-    vars(held["_x_mean"]).update(n=n, _mean=mean)
-    held.update(_sum_increase=total, _min_increase=lowest, _drift_detected=False)
-
-
-class Detectors:
-    """The detectors of `SIGNALS`; people's states pass through it as numbers, one after the other.
-
-    >>> detectors = Detectors({"rank": 3.0, "shift": inf})
-    >>> numbers: list[float] = []
-    >>> flags = [detectors.update(numbers, (x, 0.0)) for x in [0.2] * 30 + [0.9] * 10]
-    >>> next((i, found.signal) for i, found in enumerate(flags) if found)
-    (35, 'rank')
+    >>> detector = Detector(Weights(0.0, -2.0, -2.0, -1.0, 0.45), threshold=2.0)
+    >>> detector.flagged([0.3] * 7 + [0.9] * 3), detector.flagged([0.3] * 4 + [0.9] * 6).evidence.__round__(2)
+    (None, 2.25)
     """
 
-    def __init__(self, thresholds: Mapping[str, float]) -> None:
-        self.thresholds = {name: thresholds.get(name, inf) for name in SIGNALS}
-        self.on = any(threshold < inf for threshold in self.thresholds.values())  # whether any of them can flag
-        self._detectors = [page_hinkley(self.thresholds[name]) for name in SIGNALS]
+    def __init__(self, weights: Weights, threshold: float = inf) -> None:
+        self.weights, self.threshold = weights, threshold
+        self.on = threshold < inf
 
-    def update(self, numbers: list[float], values: Sequence[float]) -> Found | None:
-        """Feed one value per signal; `numbers` (of any earlier call, or empty) is brought up to date in place."""
-        found = None
-        held = numbers or [*_FRESH] * len(SIGNALS)
-        after: list[float] = []
-        for i, (name, detector) in enumerate(zip(SIGNALS, self._detectors, strict=True)):
-            load_numbers(detector, held[i * NUMBERS : (i + 1) * NUMBERS])
-            detector.update(values[i])  # type: ignore[no-untyped-call]
-            after += to_numbers(detector)
-            if found is None and detector.drift_detected:
-                found = Found(name, after[-2] - after[-1], self.thresholds[name])
-        numbers[:] = after
-        return found
+    def look(self, items: Sequence[str], vectors: Floats) -> Found | None:
+        """Flag items that do not fit to those before them.
+
+        Args:
+            items: of one person, the oldest first (n); nothing is said of less than `WINDOW + LEAST`.
+            vectors: of these, less the space's centre (n, D).
+        """
+        return self.flagged(self.signals(items, vectors)) if len(items) >= WINDOW + LEAST else None
+
+    def signals(self, items: Sequence[str], vectors: Floats) -> list[float]:
+        """Signals of the newest `WINDOW` items beside those before them."""
+        before = set(items[:-WINDOW])
+        repeated = np.array([item in before for item in items[-WINDOW:]])
+        mean = vectors[:-WINDOW].sum(0) / np.float32(len(vectors) - WINDOW)
+        values: list[float] = self.weights.signals(features(vectors[-WINDOW:], mean, repeated)).tolist()
+        return values
+
+    def flagged(self, values: Sequence[float]) -> Found | None:
+        """What a detector that begins with the first of these signals finds."""
+        usual = self.weights.usual
+        if sum(value - usual for value in values if value > usual) <= self.threshold:
+            return None  # no part of them sums to more
+        detector = page_hinkley(self.threshold, usual)
+        for value in values:
+            detector.update(value)  # type: ignore[no-untyped-call]
+            if detector.drift_detected:
+                held = vars(detector)
+                return Found(SIGNAL, held["_sum_increase"] - held["_min_increase"], self.threshold)
+        return None
+
+
+def evidence(values: Doubles, usual: float) -> Doubles:
+    """The highest statistic that a detector reaches over signals (..., W), without a threshold: (...).
+
+    >>> evidence(np.array([[0.65, 0.25, 0.65, 0.65]]), 0.45).round(2)
+    array([0.4])
+    """
+    sums = np.concatenate([np.zeros_like(values[..., :1]), np.cumsum(values - usual, -1)], axis=-1)
+    return np.asarray((sums - np.minimum.accumulate(sums, -1)).max(-1), np.float64)

@@ -49,7 +49,7 @@ class UserState(Struct, array_like=True, tag="u1"):
     mass: dict[str, float]  # decayed mass of the top segments, as of last_s
     tail_items: list[str]  # oldest first, at most `users.tail`
     tail_gaps_s: list[int]  # their event times in whole seconds: the first since 1970, others since the one before
-    detector: list[float]  # river detectors as numbers, see stream.drift
+    detector: list[float]  # [newest interactions of the tail that are of one taste]; empty: all of them
     drift: list[float]  # [events left in the reaction phase, at_s of the alarm]; empty: no drift
     recent: list[bytes]  # hashes of recent event ids, against duplicates
     through: int  # offset of the newest interaction folded
@@ -116,7 +116,7 @@ class DriftAlarm(Struct, frozen=True, array_like=True, tag="a1"):
     user_id: str
     at_s: float
     scope: str  # "user"
-    signal: str  # which signal: "rank" or "shift"
+    signal: str  # what it watches: "likelihood", see stream.drift
     detector: str
     evidence: float  # the test statistic
     threshold: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,20 @@ class Places:
         vectors = self.space.texts(base_vector[None])
         segment = self.space.segments[int(self.space.segment_of(vectors)[0])] if len(self.space.centres) else ""
         self._later[item_id] = Place(vectors[0], len(self.space.items), segment)
+
+    def gather(self, item_ids: Sequence[str]) -> tuple[Sequence[str], Floats]:
+        """Those of the items whose vector is known, and the vectors (n, D); in a fitted space."""
+        rows = [self.space.position.get(item_id, -1) for item_id in item_ids]
+        vectors = self.space.popular[rows]
+        known = list(range(len(rows)))
+        for i, row in enumerate(rows):
+            if row < 0:
+                place = self._later.get(item_ids[i])
+                if place is None:
+                    known.remove(i)
+                else:
+                    vectors[i] = place.vector
+        return (item_ids, vectors) if len(known) == len(rows) else ([item_ids[i] for i in known], vectors[known])
 
     def find(self, item_id: str) -> Place | None:
         """The item's place; None while its vector is not known."""

@@ -1,12 +1,11 @@
 """One person's state, and how an interaction is folded into it.
 
 The state is `stream.messages.UserState`, changed in place; between runs of events it lives as the bytes of its own
-changelog record (`pack`), so a restart cannot make a difference. Vectors, mass and detectors are as of `last_s`.
+changelog record (`pack`), so a restart cannot make a difference. Vectors and mass are as of `last_s`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import exp2
@@ -16,14 +15,13 @@ from numpy.typing import NDArray
 
 from stream.decay import Decay
 from stream.decay import fold as faded
-from stream.drift import Detectors, Found, rank_signal, shift_signal
+from stream.drift import REFERENCE, WINDOW, Detector, Found
 from stream.messages import UserState, as_vector, decode, encode
-from stream.places import Place
+from stream.places import Place, Places
 from stream.settings import Settings
 from stream.space import DIM, Space
 
 Floats = NDArray[np.float32]
-Find = Callable[[str], Place | None]
 
 SEGMENTS = 4  # of whose mass a state keeps account: for people to read
 HASH_BYTES = 6  # of an event id: among 16 of them, one event in 2 * 10**13 is taken for a duplicate
@@ -37,12 +35,11 @@ class Rules:
     space: Space
     slow: Decay
     fast: Decay
-    detectors: Detectors
+    detector: Detector
     tail: int
     repeats: bool
     recent_ids: int
     reaction_events: int
-    peers: int
 
     @classmethod
     def of(cls, settings: Settings, space: Space) -> Rules:
@@ -50,8 +47,8 @@ class Rules:
         users, drift = settings.users, settings.drift
         slow, fast = space.decays(users)
         return cls(
-            space, slow, fast, Detectors(space.thresholds), users.tail, settings.scoring.repeats, users.recent_ids,
-            drift.reaction_events, drift.peers,
+            space, slow, fast, space.detector(drift), users.tail, settings.scoring.repeats, users.recent_ids,
+            drift.reaction_events,
         )  # fmt: skip
 
 
@@ -112,11 +109,12 @@ def remember(state: UserState, event_id: str, most: int) -> None:
         state.recent = [held[-most * HASH_BYTES :]]
 
 
-def fold(state: UserState, event: Event, place: Place | None, rules: Rules) -> Found | None:
+def fold(state: UserState, event: Event, places: Places, rules: Rules) -> Found | None:
     """Fold one interaction, not a duplicate, into a state that is in the rules' space; return a new alarm.
 
     Whatever the event, it is counted, and time moves on. With a weight, its item enters the tail; with a place, the
-    vectors, the mass and the detectors too. Where repeats do not count, an item of the tail is only counted.
+    vectors and the mass too, and the detector looks at the tail. Where repeats do not count, an item of the tail is
+    only counted.
     """
     state.seq += 1
     state.through = max(state.through, event.offset)
@@ -130,10 +128,14 @@ def fold(state: UserState, event: Event, place: Place | None, rules: Rules) -> F
         if surplus > 0:
             state.tail_gaps_s[surplus] += sum(state.tail_gaps_s[:surplus])
             del state.tail_items[:surplus], state.tail_gaps_s[:surplus]
-    if not counts or place is None:
+        if state.detector:
+            state.detector = [state.detector[0] + 1] if state.detector[0] + 1 < rules.tail else []
+    place = places.find(event.item_id) if counts else None
+    if place is None:
         age(state, event.at_s, rules)
         return None
-    return _interest(state, place, event.at_s, event.weight, rules)
+    _interest(state, place, event.at_s, event.weight, rules)
+    return _watched(state, places, event.at_s, rules)
 
 
 def fold_text(state: UserState, vector: Floats, at_s: float, rules: Rules) -> None:
@@ -153,11 +155,10 @@ def age(state: UserState, at_s: float, rules: Rules) -> None:
     state.last_s = at_s
 
 
-def rebuild(state: UserState, find: Find, rules: Rules) -> None:
-    """Take a state into the rules' space: vectors, mass and detectors are made anew from the tail.
+def rebuild(state: UserState, places: Places, rules: Rules) -> None:
+    """Take a state into the rules' space: vectors and mass are made anew from the tail, in which nothing has changed.
 
-    Weights of the tail's events are not known any more: all count 1. What detectors flag on the way is history, no
-    alarm; they start anew after it.
+    Weights of the tail's events are not known any more: all count 1.
     """
     last_s = state.last_s
     state.space, state.slow, state.fast = rules.space.name, EMPTY, EMPTY
@@ -166,35 +167,43 @@ def rebuild(state: UserState, find: Find, rules: Rules) -> None:
     if times_s:
         state.last_s = times_s[0]
     for item_id, at_s in zip(state.tail_items, times_s, strict=True):
-        place = find(item_id)
+        place = places.find(item_id)
         if place is not None:
             _interest(state, place, at_s, 1.0, rules)
-            state.drift = []
     age(state, last_s, rules)
     state.last_s = last_s
 
 
-def _interest(state: UserState, place: Place, at_s: float, weight: float, rules: Rules) -> Found | None:
-    """Vectors, mass, and then detectors or the reaction to their last alarm."""
-    known = state.slow != EMPTY
-    watched = known and rules.detectors.on and not state.drift
-    before = as_vector(state.slow)
-    rank = rank_signal(rules.space.popular, place.position, rules.peers, place.vector, before) if watched else 0.0
-    slow, fast = _blend(state, place.vector, at_s, weight, rules)
+def seen(state: UserState) -> list[str]:
+    """Items that the detector looks at: the newest of the tail, as far as nothing has changed in it."""
+    kept = min(int(state.detector[0]), WINDOW + REFERENCE) if state.detector else WINDOW + REFERENCE
+    return state.tail_items[-kept:]
+
+
+def _interest(state: UserState, place: Place, at_s: float, weight: float, rules: Rules) -> None:
+    """Vectors and mass."""
+    _blend(state, place.vector, at_s, weight, rules)
     _gain(state, place.segment, at_s, weight, rules)
     state.last_s = max(state.last_s, at_s)
+
+
+def _watched(state: UserState, places: Places, at_s: float, rules: Rules) -> Found | None:
+    """The detector, or the reaction to its last alarm; after one, what is new is what later things are held against."""
     if state.drift:
         _react(state)
         return None
-    found = rules.detectors.update(state.detector, (rank, shift_signal(fast, slow))) if watched else None
+    if not rules.detector.on:
+        return None
+    items, vectors = places.gather(seen(state))
+    found = rules.detector.look(items, vectors - rules.space.centre)
     if found is not None:
-        state.drift, state.detector = [rules.reaction_events, at_s], []
+        state.drift, state.detector = [rules.reaction_events, at_s], [WINDOW]
         if not rules.reaction_events:
             _adopt(state)
     return found
 
 
-def _blend(state: UserState, vector: Floats, at_s: float, weight: float, rules: Rules) -> tuple[Floats, Floats]:
+def _blend(state: UserState, vector: Floats, at_s: float, weight: float, rules: Rules) -> None:
     """Fold a vector into both states; while an alarm is pending the slow one, the reference, stands still."""
     slow, fast = as_vector(state.slow), as_vector(state.fast)
     if not state.drift:
@@ -204,7 +213,6 @@ def _blend(state: UserState, vector: Floats, at_s: float, weight: float, rules: 
     kept, fresh = rules.fast.factors(state.last_s, at_s)
     fast = faded(fast, vector, kept, fresh * weight)
     state.fast = fast.tobytes()
-    return slow, fast
 
 
 def _gain(state: UserState, segment: str, at_s: float, weight: float, rules: Rules) -> None:
@@ -227,7 +235,7 @@ def _react(state: UserState) -> None:
 
 
 def _adopt(state: UserState) -> None:
-    state.slow, state.detector, state.drift = state.fast, [], []
+    state.slow, state.drift = state.fast, []
 
 
 def _hash(event_id: str) -> bytes:

@@ -89,7 +89,9 @@ class Drift(Section):
 
     false_alarms_per_1000: float = Field(1.0, gt=0, lt=100, description="user alarms per 1,000 stationary events")
     reaction_events: int = Field(20, ge=0, description="events during which the fast state takes over")
-    peers: int = Field(200, ge=10, description="popularity-matched items that the consumed one is ranked among")
+    threshold: Positive | Literal["auto"] = Field(
+        "auto", description="of the detector; auto: from the warm-up's null; `meander calibrate` finds one for a log"
+    )
 
 
 class Trigger(Section):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
+from math import inf, isfinite
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from stream import cooccurrence, segments, whitening
-from stream.calibration import calibrate
+from stream import calibration, cooccurrence, segments, whitening
+from stream.calibration import NOTHING, History, Part
 from stream.decay import DEFAULT_FAST_S, VISITS_KEPT, Decay, auto_half_lives
+from stream.drift import Detector, Weights
 from stream.errors import StoreError
 from stream.settings import Drift, Users
 
@@ -29,9 +31,10 @@ Ints = NDArray[np.int64]
 
 DIM = 64
 TEXT_DIM = whitening.DIM
-FORMAT = 1
+FORMAT = 2
+PARTS = 5  # that people are dealt into, each looked at with vectors made without it
 TENSORS, FACTS = "space.safetensors", "space.json"
-_ARRAYS = ("mean", "basis", "popular", "centres")
+_ARRAYS = ("mean", "basis", "popular", "centre", "centres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +46,16 @@ class Space:
         mean, basis: a text vector x (B,) becomes (x - mean) @ basis (T,), or (D,) in a random space.
         items: the items it was fitted with, the most popular first (N).
         popular: their vectors, of unit length (N, D).
+        centre: mean vector of what was consumed (D,).
         centres: of the segments (K, D).
         segments: their names (K).
         half_lives: event-time half-lives (slow, fast) that `auto` stands for, in seconds.
-        thresholds: of the drift detectors, by signal; empty: they are off.
+        weights: of the drift detector.
+        threshold: of the drift detector; infinite: it is off.
 
     >>> space = Space.random(base_dim=384, seed=7)
-    >>> space.vectors(["mug"], np.ones((1, 384), np.float32)).shape, space.thresholds
-    ((1, 64), {})
+    >>> space.vectors(["mug"], np.ones((1, 384), np.float32)).shape, space.threshold
+    ((1, 64), inf)
     """
 
     name: str
@@ -58,10 +63,12 @@ class Space:
     basis: Floats
     items: tuple[str, ...]
     popular: Floats
+    centre: Floats
     centres: Floats
     segments: tuple[str, ...]
     half_lives: tuple[float, float]
-    thresholds: Mapping[str, float]
+    weights: Weights
+    threshold: float
     position: Mapping[str, int] = field(repr=False, compare=False)  # item -> row of `popular`
 
     @classmethod
@@ -74,7 +81,8 @@ class Space:
         basis = (rng.standard_normal((base_dim, DIM)) / np.sqrt(DIM)).astype(np.float32)
         empty = np.zeros((0, DIM), np.float32)
         half_lives = (VISITS_KEPT * DEFAULT_FAST_S, DEFAULT_FAST_S)
-        return _named(np.zeros(base_dim, np.float32), basis, (), empty, empty, (), half_lives, {})
+        centre = np.zeros(DIM, np.float32)
+        return _named(np.zeros(base_dim, np.float32), basis, (), empty, centre, empty, (), half_lives)
 
     @classmethod
     def fit(
@@ -103,7 +111,7 @@ class Space:
             times: per person, event times in seconds.
             counts: interactions per item (N,).
             seed: of k-means and of the calibration.
-            users: half-lives; the defaults if None.
+            users: half-lives and tails; the defaults if None.
             drift: the allowed false alarms; the defaults if None.
 
         Raises:
@@ -116,34 +124,33 @@ class Space:
         row[order] = np.arange(len(order))
         histories = [(row[np.asarray(e)], np.asarray(t, np.float64)) for e, t in zip(events, times, strict=True)]
         mean, basis = whitening.fit(base_vectors)
-        together = cooccurrence.vectors(
-            len(items), [h for h, _ in histories], np.asarray(counts)[order].astype(np.int64), DIM - TEXT_DIM
-        )
-        popular = whitening.joined(whitening.project(base_vectors[order], mean, basis), together)
+        text = whitening.project(base_vectors[order], mean, basis)
+        popular, centre = _placed(text, histories)
         centres = segments.cluster(popular, segments.how_many(len(items)), seed)
         member = segments.assign(popular, centres)
         titles = tuple(segments.names([words[i] for i in order], member, len(centres)))
-        space = _named(mean, basis, items, popular, centres, titles, auto_half_lives(t for _, t in histories), {})
-        return space.calibrated(histories, users or Users(), drift or Drift(), seed)
+        half_lives = auto_half_lives(t for _, t in histories)
+        space = _named(mean, basis, items, popular, centre, centres, titles, half_lives)
+        return space.calibrated(_parts(text, histories, seed), users or Users(), drift or Drift(), seed)
 
-    def calibrated(self, histories: Sequence[tuple[Ints, Doubles]], users: Users, drift: Drift, seed: int) -> Space:
-        """The same space with thresholds for the detectors; see `stream.calibration.calibrate`."""
-        slow, fast = self.decays(users)
-        thresholds = calibrate(
-            histories,
-            self.popular,
-            slow,
-            fast,
-            peers=drift.peers,
-            false_alarms_per_1000=drift.false_alarms_per_1000,
-            rest=drift.reaction_events,
-            seed=seed,
-        )
-        return self.with_thresholds(thresholds)
+    def calibrated(self, parts: Sequence[Part], users: Users, drift: Drift, seed: int) -> Space:
+        """The same space with weights and threshold for the detector; see `stream.calibration`."""
+        weights = calibration.learned(parts, seed)
+        threshold = calibration.threshold(
+            parts, weights, tail=users.tail, rest=drift.reaction_events,
+            false_alarms_per_1000=drift.false_alarms_per_1000, seed=seed,
+        )  # fmt: skip
+        return _renamed(replace(self, weights=weights, threshold=threshold))
 
-    def with_thresholds(self, thresholds: Mapping[str, float]) -> Space:
-        """The same space with other thresholds for the detectors; infinity leaves one off."""
-        return _renamed(replace(self, thresholds=thresholds))
+    def with_threshold(self, threshold: float) -> Space:
+        """The same space with another threshold for the detector; infinity turns it off."""
+        return _renamed(replace(self, threshold=threshold))
+
+    def detector(self, drift: Drift) -> Detector:
+        """The drift detector, with the threshold that is set or else the space's own."""
+        known = self.weights != NOTHING
+        threshold = self.threshold if drift.threshold == "auto" else drift.threshold
+        return Detector(self.weights, threshold if known else inf)
 
     def decays(self, users: Users) -> tuple[Decay, Decay]:
         """Decay of the slow and of the fast state: as set, or what the space was fitted with for `auto`."""
@@ -181,7 +188,8 @@ class Space:
         """Write `space.safetensors` and `space.json` into an existing directory."""
         save_file({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, directory / TENSORS)
         facts = {"format": FORMAT, "name": self.name, "items": self.items, "segments": self.segments,
-                 "half_lives": self.half_lives, "thresholds": _finite(self.thresholds)}  # fmt: skip
+                 "half_lives": self.half_lives, "weights": astuple(self.weights),
+                 "threshold": _finite(self.threshold)}  # fmt: skip
         (directory / FACTS).write_text(json.dumps(facts, ensure_ascii=False, allow_nan=False))
 
     @classmethod
@@ -198,8 +206,9 @@ class Space:
                 raise StoreError(f"{directory / FACTS} must have format {FORMAT}, got {facts['format']!r}")
             slow_s, fast_s = facts["half_lives"]
             space = _named(
-                arrays["mean"], arrays["basis"], tuple(facts["items"]), arrays["popular"], arrays["centres"],
-                tuple(facts["segments"]), (slow_s, fast_s), facts["thresholds"],
+                arrays["mean"], arrays["basis"], tuple(facts["items"]), arrays["popular"], arrays["centre"],
+                arrays["centres"], tuple(facts["segments"]), (slow_s, fast_s), Weights(*facts["weights"]),
+                inf if facts["threshold"] is None else float(facts["threshold"]),
             )  # fmt: skip
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{directory} must hold a drift space: {error}") from None
@@ -213,13 +222,17 @@ def _named(
     basis: Floats,
     items: tuple[str, ...],
     popular: Floats,
+    centre: Floats,
     centres: Floats,
     titles: tuple[str, ...],
     half_lives: tuple[float, float],
-    thresholds: Mapping[str, float],
+    weights: Weights = NOTHING,
+    threshold: float = inf,
 ) -> Space:
     position = {item_id: row for row, item_id in enumerate(items)}
-    return _renamed(Space("", mean, basis, items, popular, centres, titles, half_lives, _finite(thresholds), position))
+    return _renamed(
+        Space("", mean, basis, items, popular, centre, centres, titles, half_lives, weights, threshold, position)
+    )
 
 
 def _renamed(space: Space) -> Space:
@@ -227,16 +240,32 @@ def _renamed(space: Space) -> Space:
     digest = hashlib.sha256()
     for name in _ARRAYS:
         digest.update(np.ascontiguousarray(getattr(space, name), "<f4").tobytes())
-    facts = [space.items, space.segments, space.half_lives, sorted(_finite(space.thresholds).items())]
+    facts = [space.items, space.segments, space.half_lives, astuple(space.weights), _finite(space.threshold)]
     digest.update(json.dumps(facts).encode())
-    return replace(
-        space, name=("s" if space.items else "r") + digest.hexdigest()[:8], thresholds=_finite(space.thresholds)
-    )
+    return replace(space, name=("s" if space.items else "r") + digest.hexdigest()[:8])
 
 
-def _finite(thresholds: Mapping[str, float]) -> dict[str, float]:
-    """Only the thresholds of detectors that are on."""
-    return {name: float(value) for name, value in thresholds.items() if np.isfinite(value)}
+def _finite(threshold: float) -> float | None:
+    """As JSON can say it."""
+    return threshold if isfinite(threshold) else None
+
+
+def _placed(text: Floats, histories: Sequence[History]) -> tuple[Floats, Floats]:
+    """Vectors of all items (N, D) from text (N, T) and what people consumed, and the mean of what was consumed."""
+    counts = np.bincount(np.concatenate([*(h for h, _ in histories), np.empty(0, np.int64)]), minlength=len(text))
+    together = cooccurrence.vectors(len(text), [h for h, _ in histories], counts, DIM - TEXT_DIM)
+    vectors = whitening.joined(text, together)
+    return vectors, np.asarray(counts @ vectors.astype(np.float64) / max(1, counts.sum()), np.float32)
+
+
+def _parts(text: Floats, histories: Sequence[History], seed: int) -> list[Part]:
+    """People dealt into `PARTS`, each with vectors made from all others."""
+    dealt = np.random.default_rng([seed, PARTS]).permutation(len(histories)) % PARTS
+    out = []
+    for part in range(PARTS):
+        vectors, centre = _placed(text, [h for h, d in zip(histories, dealt, strict=True) if d != part])
+        out.append(Part([h for h, d in zip(histories, dealt, strict=True) if d == part], vectors - centre))
+    return out
 
 
 def _check(

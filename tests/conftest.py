@@ -142,7 +142,7 @@ class Shop:
     words: list[str]
     histories: list[tuple[NDArray[np.int64], NDArray[np.float64]]]  # item indices, seconds
     counts: NDArray[np.int64]
-    space: Space  # its detectors' thresholds are given, not calibrated
+    space: Space  # its detector's threshold is given, not calibrated
 
     def kind(self, name: str) -> list[str]:
         """Items of one kind: garden, toy or kitchen."""
@@ -164,7 +164,7 @@ def shop() -> Shop:
     counts = np.bincount(np.concatenate([items for items, _ in histories]), minlength=60)
     words = [f"{item_id[:-2]} thing" for item_id in ids]
     space = Space.fit(ids, base, words, [i for i, _ in histories], [t for _, t in histories], counts, seed=1)
-    return Shop(ids, base, words, histories, counts, space.with_thresholds({"rank": 3.0, "shift": 3.0}))
+    return Shop(ids, base, words, histories, counts, space.with_threshold(3.0))
 
 
 # ---------------------------------------------------------------------- the five consumers as processes

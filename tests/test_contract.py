@@ -16,7 +16,6 @@ from msgspec import msgpack
 from consumers.interest import InterestHandler
 from consumers.trigger import TriggerHandler
 from stream import events, messages, metrics, profile
-from stream.drift import Detectors
 from stream.evidence import AlarmShare
 from stream.gate import SequentialTest
 from stream.messages import BlockLoss, DriftAlarm, ItemVector, ModelHealth, ModelVersion, as_bytes
@@ -201,18 +200,7 @@ class Kept:
     most: int  # numbers in the saved state, at most
 
 
-class Watched:
-    """Detectors with the numbers of one person."""
-
-    def __init__(self, numbers: Sequence[float] = ()) -> None:
-        self.detectors, self.numbers = Detectors({"rank": 3.0, "shift": 3.0}), list(numbers)
-
-    def update(self, x: float) -> object:
-        return self.detectors.update(self.numbers, (x, 1 - x))
-
-
 KEPT = [
-    Kept("detectors", Watched, lambda d, x: d.update(x), lambda d: d.numbers, Watched, 8),
     Kept("rise", Rise, lambda r, x: (r.update(x, 60.0 * x, 5.0), r.statistic), lambda r: r.numbers(), Rise.of, 14),
     Kept("season", Season, lambda s, x: (s.learn(1e6 * x, x), s.usual(6e5)), lambda s: s.numbers(), Season.of, 59),
     Kept("share", lambda: AlarmShare(1_000, 0.001), lambda s, x: (s.add(100, int(x > 0.9)), s.p_value),

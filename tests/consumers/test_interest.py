@@ -170,7 +170,7 @@ def test_an_alarm_says_what_when_and_from_where_to_where(shop: Shop) -> None:
     made = handler(shop)
     (partition, alarm), *others = alarms(drive(made, [*broadcasts(shop), *records]))
     assert not others
-    assert (partition, alarm.user_id, alarm.at_s, alarm.seq, alarm.offset) == (1, "ann", 69.0, 70, 69)
+    assert (partition, alarm.user_id, alarm.at_s, alarm.seq, alarm.offset) == (1, "ann", 65.0, 66, 65)
     assert (alarm.scope, alarm.detector, alarm.threshold) == ("user", "page_hinkley", 3.0)
     assert alarm.evidence > 3.0
     assert (alarm.risen[0], alarm.fallen[0]) == ("Toy Thing", "Garden Thing")

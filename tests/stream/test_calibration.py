@@ -1,4 +1,4 @@
-"""Thresholds from the null: nobody drifts."""
+"""Weights from people beside others, and thresholds from the null: nobody drifts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from stream.calibration import alarms, calibrate, shuffled, signals_of
-from stream.decay import Decay
-from stream.drift import page_hinkley
+from stream.calibration import NOTHING, Part, alarms, learned, null, shuffled, threshold, trace
+from stream.drift import LEAST, WINDOW, Detector, Weights
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
 
-SLOW, FAST = Decay(half_life_events=70.0), Decay(half_life_events=5.0)
+TAIL = 50
+
+
+def crowd(people: int, seed: int = 1, events: int = 200) -> Part:
+    """People who each like one of five directions, four in five times."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.integers(0, 5, 300)
+    vectors = (0.5 * rng.standard_normal((300, 64)) / 8).astype(np.float32)
+    vectors[np.arange(300), kinds] += 0.5
+    vectors[np.arange(300), 32 + kinds] += 0.5
+    histories = []
+    for person in range(people):
+        liked = rng.choice(np.flatnonzero(kinds == person % 5), events)
+        items = np.where(rng.random(events) < 0.8, liked, rng.integers(0, 300, events))
+        histories.append((items, np.arange(float(events))))
+    return Part(histories, vectors - vectors.mean(0))
 
 
 def test_shuffling_keeps_the_items_and_the_blocks() -> None:
@@ -28,50 +42,68 @@ def test_shuffling_keeps_the_items_and_the_blocks() -> None:
     assert len(shuffled(items[:0], times[:0], np.random.default_rng(0))) == 0
 
 
-def test_alarms_rest_and_start_anew() -> None:
-    calm, up = [0.1] * 40, [0.9] * 100
-    first = alarms([*calm, *up], 3.0, rest=20)
-    detector = page_hinkley(3.0)
-    expected = 0
-    while not detector.drift_detected:
-        detector.update([*calm, *up][expected])  # type: ignore[no-untyped-call]
-        expected += 1
-    assert first == [expected - 1]  # after it the new level is the usual one
-    assert alarms([*calm, *up, *calm, *up], 3.0, rest=20)[0] == expected - 1
+def test_what_is_like_a_person_speaks_against_another() -> None:
+    weights = learned([crowd(40)], seed=0)
+    assert weights.text < 0
+    assert weights.together < 0
+    assert 0.1 < weights.usual < 0.45
+    assert learned([crowd(40)], seed=0) == weights
 
 
-def test_the_first_event_has_no_signals(shop: Shop) -> None:
-    items, times = shop.histories[0]
-    assert signals_of(items, times, shop.space.popular, SLOW, FAST, 20).shape == (59, 2)
-    assert signals_of(items[:1], times[:1], shop.space.popular, SLOW, FAST, 20).shape == (0, 2)
+def test_where_nothing_is_taken_twice_repeats_say_nothing() -> None:
+    whole = crowd(40)
+    once = [(np.unique(items), np.arange(float(len(np.unique(items))))) for items, _ in whole.people]
+    assert learned([Part(once, whole.vectors)], seed=0).repeat == 0.0
 
 
-def test_a_swap_of_people_raises_both_signals(shop: Shop) -> None:
-    rows = [shop.space.position[i] for i in shop.kind("garden")], [shop.space.position[i] for i in shop.kind("toy")]
-    rng = np.random.default_rng(0)
-    items = np.concatenate([rng.choice(rows[0], 60), rng.choice(rows[1], 20)])
-    signals = signals_of(items, np.arange(80.0), shop.space.popular, SLOW, FAST, 40)
-    before, after = signals[20:59].mean(0), signals[59:].mean(0)
-    assert (after - before > 0.2).all()
+def test_of_few_people_nothing_is_learned() -> None:
+    assert learned([crowd(1), crowd(1)], seed=0) == NOTHING
+    assert threshold([crowd(40)], NOTHING, tail=TAIL, rest=20, false_alarms_per_1000=1.0, seed=0) == inf
 
 
-@pytest.mark.parametrize("rate", [2.0, 10.0])
-def test_the_promised_rate_holds_on_the_null(rate: float) -> None:
-    rng = np.random.default_rng(1)
-    popular = rng.standard_normal((300, 16)).astype(np.float32)
-    popular /= np.linalg.norm(popular, axis=1, keepdims=True)
-    histories = [(rng.integers(0, 300, 200), np.arange(200.0)) for _ in range(150)]
-    found = calibrate(histories[:75], popular, SLOW, FAST, peers=50, false_alarms_per_1000=rate, rest=20, seed=0)
-    fresh = [signals_of(i, t, popular, SLOW, FAST, 50) for i, t in histories[75:]]  # people it has not seen
-    mature = sum(len(s) - 20 for s in fresh)
-    raised = sum(
-        len(alarms(s[:, k].tolist(), found[name], 20)) for s in fresh for k, name in enumerate(("rank", "shift"))
-    )
-    assert 0.3 * rate < 1000 * raised / mature < 2 * rate
+def test_a_trace_is_what_the_detector_sees() -> None:
+    part = crowd(3)
+    weights = learned([crowd(40)], seed=0)
+    items, _ = part.people[0]
+    seen = trace(items[:80], part.vectors, weights, TAIL)
+    assert len(seen) == 80 - (WINDOW + LEAST - 1)
+    for i in (WINDOW + LEAST - 1, 40, 79):
+        tail = items[max(0, i - TAIL + 1) : i + 1]
+        statistic = seen[i - (WINDOW + LEAST - 1)]
+        for factor, flags in ((0.999, True), (1.001, False)):
+            found = Detector(weights, statistic * factor).look([str(x) for x in tail], part.vectors[tail])
+            assert (found is not None) == flags
+    assert len(trace(items[: WINDOW + LEAST - 1], part.vectors, weights, TAIL)) == 0
+    assert len(trace(items, part.vectors, weights, tail=WINDOW)) == 0  # such a tail holds nothing to compare with
 
 
-def test_where_little_was_seen_the_detectors_stay_off(shop: Shop) -> None:
-    thresholds = calibrate(
-        shop.histories[:5], shop.space.popular, SLOW, FAST, peers=20, false_alarms_per_1000=1.0, rest=20, seed=0
-    )
-    assert thresholds == {"rank": inf, "shift": inf}
+def test_a_swap_of_people_raises_the_statistic() -> None:
+    part = crowd(10)
+    weights = learned([crowd(40)], seed=0)
+    swapped = np.concatenate([part.people[0][0][:100], part.people[1][0][100:]])
+    seen = trace(swapped, part.vectors, weights, TAIL)
+    at = 100 - (WINDOW + LEAST - 1)
+    assert seen[at + WINDOW - 1] > 2 * seen[:at].max()
+
+
+def test_alarms_rest() -> None:
+    up = np.array([0.0, 4.0, 4.0, 4.0, 4.0])
+    assert [alarms(up, 3.0, rest) for rest in (0, 1, 2, 9)] == [4, 2, 2, 1]
+    assert alarms(up, 4.0, 0) == 0
+
+
+@pytest.mark.parametrize("rate", [1.0, 10.0])
+def test_the_promised_rate_holds_on_people_it_has_not_seen(rate: float) -> None:
+    parts, fresh = [crowd(150, seed=1), crowd(150, seed=1)], crowd(400, seed=1)
+    weights = learned(parts, seed=0)
+    found = threshold(parts, weights, tail=TAIL, rest=20, false_alarms_per_1000=rate, seed=0)
+    unseen = Part(fresh.people[150:], fresh.vectors)
+    traces = list(null([unseen], weights, TAIL, 1, 50_000))
+    raised = sum(alarms(seen, found, 20) for seen in traces)
+    assert 0.6 * rate < 1000 * raised / sum(map(len, traces)) < 1.6 * rate
+
+
+def test_where_little_was_seen_the_detector_stays_off(shop: Shop) -> None:
+    part = Part(shop.histories[:5], shop.space.popular)
+    weights = Weights(0.0, -2.0, -2.0, -1.0, 0.4)
+    assert threshold([part], weights, tail=TAIL, rest=20, false_alarms_per_1000=1.0, seed=0) == inf

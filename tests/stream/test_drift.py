@@ -1,105 +1,82 @@
-"""Signals and detectors of one person's drift."""
+"""Signals of one person's newest items, and the detector over them."""
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import exp, inf
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
-from stream.drift import (
-    DELTA,
-    Detectors,
-    load_numbers,
-    page_hinkley,
-    rank_signal,
-    shift_signal,
-    to_numbers,
-)
+from stream.drift import KNOWN, LEAST, WINDOW, Detector, Weights, evidence, features, page_hinkley
 
-ORDER = np.array([[1.0], [0.9], [0.5], [0.5], [0.1], [0.0]], np.float32)
-ONE = np.ones(1, np.float32)
+WEIGHTS = Weights(bias=0.5, text=-2.0, together=-1.0, repeat=-4.0, usual=0.4)
 
 
-@pytest.mark.parametrize(
-    ("position", "expected"),
-    [
-        (0, 0.5 / 4),  # peers 0 to 3: none is better, itself is a tie
-        (3, (1 + 2 * 0.5) / 4),  # peers 1 to 4: .9 is better; .5 twice, a tie
-        (5, 3.5 / 4),  # peers 2 to 5
-    ],
-)
-def test_rank_among_the_peers(position: int, expected: float) -> None:
-    assert rank_signal(ORDER, position, 4, ORDER[position], ONE) == expected
+def vector(text: float, together: float) -> np.ndarray:
+    """A vector of the drift space with one number in either half."""
+    out = np.zeros(64, np.float32)
+    out[0], out[32] = text, together
+    return out
 
 
-def test_an_item_that_came_later_is_ranked_among_the_least_popular() -> None:
-    assert rank_signal(ORDER, len(ORDER), 4, np.array([0.3], np.float32), ONE) == 2 / 4
+def test_features_are_projections_on_the_reference_and_repeats() -> None:
+    window = np.stack([vector(0.6, 0.8), vector(-0.6, 0.1)])
+    found = features(window, vector(0.2, -3.0), np.array([True, False]))
+    assert_allclose(found, [[0.6, -0.8, 1.0], [-0.6, -0.1, 0.0]], rtol=1e-6)
+    assert not features(window, vector(0, 0), np.array([False, False])).any()  # without a direction nothing is known
 
 
-def test_without_taste_all_peers_tie() -> None:
-    assert rank_signal(ORDER, 2, 4, ORDER[2], np.zeros(1, np.float32)) == 0.5
+def test_signals_are_logistic() -> None:
+    (found,) = WEIGHTS.signals(np.array([[0.25, 0.5, 1.0]]))
+    assert found == pytest.approx(1 / (1 + exp(-(0.5 - 2 * 0.25 - 0.5 - 4.0))))
 
 
-def test_shift_is_one_minus_the_cosine() -> None:
-    one, other = np.array([1, 0], np.float32), np.array([1, 1], np.float32)
-    assert shift_signal(one, one * 5) == 0.0
-    assert shift_signal(one, other) == pytest.approx(1 - 1 / sqrt(2), abs=1e-6)
-    assert shift_signal(one, -one) == 1.0  # not 2
-    assert shift_signal(one, one * 0) == 0.0
+def test_a_person_is_compared_with_what_was_before_the_newest_items() -> None:
+    old, new = [f"a{n}" for n in range(20)], [f"b{n}" for n in range(WINDOW)]
+    vectors = np.stack([*[vector(0.5, 0.5)] * 20, *[vector(-0.5, -0.5)] * WINDOW])
+    signals = Detector(WEIGHTS, 3.0).signals([*old, *new], vectors)
+    assert signals == pytest.approx([1 / (1 + exp(-(0.5 + 1.0 + 0.5)))] * WINDOW)
+    again = Detector(WEIGHTS, 3.0).signals([*old, "a3", *new[1:]], vectors)
+    assert again[0] == pytest.approx(1 / (1 + exp(-(0.5 + 1.0 + 0.5 - 4.0))))
+    assert again[1:] == signals[1:]
 
 
-def test_the_statistic_is_arithmetic() -> None:
-    detector = page_hinkley(3.0)
-    for x in (0.2, 0.8):
-        detector.update(x)  # type: ignore[no-untyped-call]
-    n, mean, total, lowest = to_numbers(detector)
-    assert n == 2
-    assert mean == pytest.approx(0.5)
-    assert lowest == pytest.approx(0.2 - 0.2 - DELTA)
-    assert total == pytest.approx((1 - 1e-4) * lowest + 0.8 - 0.5 - DELTA)
+def test_nothing_is_said_of_few_items() -> None:
+    detector = Detector(WEIGHTS, 3.0)
+    items = [f"a{n}" for n in range(LEAST)] + [f"b{n}" for n in range(WINDOW)]
+    vectors = np.stack([*[vector(0.5, 0.5)] * LEAST, *[vector(-0.5, -0.5)] * WINDOW])
+    assert detector.look(items[1:], vectors[1:]) is None
+    found = detector.look(items, vectors)
+    assert found is not None
+    assert (found.signal, found.threshold) == ("likelihood", 3.0)
 
 
-def test_the_round_trip_is_exact_at_every_step() -> None:
-    rng = np.random.default_rng(3)
-    signal = [*rng.normal(0.3, 0.2, 200), *rng.normal(0.7, 0.2, 100)]
-    whole, parts = page_hinkley(3.0), page_hinkley(3.0)
-    for i, x in enumerate(signal):
-        whole.update(x)  # type: ignore[no-untyped-call]
-        parts.update(x)  # type: ignore[no-untyped-call]
-        assert whole.drift_detected == parts.drift_detected
-        if whole.drift_detected:
-            assert i == 207
-            break
-        numbers = to_numbers(parts)
-        parts = page_hinkley(3.0)
-        load_numbers(parts, numbers)
-        assert to_numbers(whole) == numbers
-    else:
-        pytest.fail("the shift must be found")
+def test_the_statistic_is_the_sum_above_the_usual_signal() -> None:
+    values = [0.2] * 5 + [0.9] * 5
+    found = Detector(WEIGHTS, 1.4).flagged(values)
+    assert found is not None
+    assert found.evidence == pytest.approx(3 * (0.9 - 0.4), abs=1e-4)  # flagged as soon as it is above 1.4
+    assert evidence(np.array(values), 0.4) == pytest.approx(5 * (0.9 - 0.4))
 
 
-def test_two_people_share_detectors_without_touching() -> None:
-    rng = np.random.default_rng(0)
-    calm, moved = rng.uniform(0, 0.6, 200), np.concatenate([rng.uniform(0, 0.6, 100), rng.uniform(0.4, 1.0, 100)])
-    together, alone = Detectors({"rank": 3.0}), Detectors({"rank": 3.0})
-    a: list[float] = []
-    b: list[float] = []
-    c: list[float] = []
-    mixed = [(together.update(a, (x, 0.0)), together.update(b, (y, 0.0)))[1] for x, y in zip(calm, moved, strict=True)]
-    single = [alone.update(c, (y, 0.0)) for y in moved]
-    assert mixed == single
-    assert b == c
+@pytest.mark.parametrize("above", [True, False])
+def test_it_flags_what_the_statistic_says(above: bool) -> None:
+    rng = np.random.default_rng(5)
+    for values in rng.uniform(0, 1, (200, WINDOW)):
+        highest = float(evidence(values, WEIGHTS.usual))
+        flagged = Detector(WEIGHTS, highest * (0.999 if above else 1.001)).flagged(values.tolist())
+        assert (flagged is not None) == above
 
 
-def test_the_shift_signal_flags_too_and_says_so() -> None:
-    detectors, numbers = Detectors({"rank": inf, "shift": 2.0}), list[float]()
-    found = [detectors.update(numbers, (0.5, 0.1 if i < 40 else 0.9)) for i in range(60)]
-    first = next(f for f in found if f)
-    assert (first.signal, first.threshold) == ("shift", 2.0)
-    assert 2.0 < first.evidence < 2.8  # the last step added at most .8
+def test_river_knows_the_usual_signal_from_the_start() -> None:
+    detector = page_hinkley(2.0, usual=0.4)
+    detector.update(0.9)  # type: ignore[no-untyped-call]
+    held = vars(detector)
+    assert held["_sum_increase"] - held["_min_increase"] == pytest.approx(0.5 * (1 - 1 / (KNOWN + 1)))
 
 
-def test_detectors_without_thresholds_are_off() -> None:
-    assert not Detectors({}).on
-    assert Detectors({"rank": 3.0}).on
+def test_without_a_threshold_it_is_off() -> None:
+    assert not Detector(WEIGHTS).on
+    assert not Detector(WEIGHTS, inf).on
+    assert Detector(WEIGHTS, 3.0).on

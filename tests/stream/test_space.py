@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def test_the_same_input_gives_the_same_space(shop: Shop) -> None:
     assert one.name == other.name
     assert one.name.startswith("s")
     assert_array_equal(one.popular, other.popular)
-    assert one.name != shop.space.name  # whose thresholds are others
+    assert one.name != shop.space.name  # whose threshold is another
 
 
 def test_items_are_ordered_by_popularity(shop: Shop) -> None:
@@ -64,7 +65,7 @@ def test_it_survives_the_disk(shop: Shop, tmp_path: Path) -> None:
     shop.space.save(tmp_path)
     back = Space.load(tmp_path)
     assert back.name == shop.space.name
-    assert back.thresholds == shop.space.thresholds
+    assert (back.threshold, back.weights) == (shop.space.threshold, shop.space.weights)
     assert back.half_lives == shop.space.half_lives
     assert_array_equal(back.vectors(["new"], shop.base[:1]), shop.space.vectors(["new"], shop.base[:1]))
 
@@ -84,7 +85,7 @@ def test_a_missing_or_torn_file_is_refused(shop: Shop, tmp_path: Path, name: str
 def test_changed_content_is_refused(shop: Shop, tmp_path: Path) -> None:
     shop.space.save(tmp_path)
     facts = json.loads((tmp_path / FACTS).read_text())
-    facts["thresholds"]["rank"] = 9.0
+    facts["threshold"] = 9.0
     (tmp_path / FACTS).write_text(json.dumps(facts))
     with pytest.raises(StoreError, match=f"must hold the drift space '{shop.space.name}', its content is 's"):
         Space.load(tmp_path)
@@ -92,16 +93,16 @@ def test_changed_content_is_refused(shop: Shop, tmp_path: Path) -> None:
 
 def test_another_format_is_refused(shop: Shop, tmp_path: Path) -> None:
     shop.space.save(tmp_path)
-    facts = json.loads((tmp_path / FACTS).read_text()) | {"format": 2}
+    facts = json.loads((tmp_path / FACTS).read_text()) | {"format": 1}
     (tmp_path / FACTS).write_text(json.dumps(facts))
-    with pytest.raises(StoreError, match="must have format 1, got 2"):
+    with pytest.raises(StoreError, match="must have format 2, got 1"):
         Space.load(tmp_path)
 
 
 def test_a_random_space_is_seeded_and_has_no_detectors() -> None:
     space = Space.random(32, seed=3)
     assert space.name == Space.random(32, seed=3).name != Space.random(32, seed=4).name
-    assert (space.thresholds, space.segments, space.name[0]) == ({}, (), "r")
+    assert (space.threshold, space.segments, space.name[0]) == (inf, (), "r")
     texts = space.texts(np.eye(32, dtype=np.float32))
     assert texts.shape == (32, DIM)
     assert abs(np.triu(texts @ texts.T, 1)).mean() < 0.2  # what was orthogonal nearly is
