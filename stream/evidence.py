@@ -151,7 +151,7 @@ class Population:
     """Watches the loss of what is served, over everybody and per segment, for rises that are no season.
 
     All streams together flag, over stationary blocks, once in `per` events or more: each gets an equal part of that, in
-    its own number of values (see `stream.rises`). Memory: 14 numbers per segment, and a week of 28 slots.
+    its own number of values (see `stream.rises`). Memory: 17 numbers per segment, and a week of 28 slots.
     """
 
     per: int
@@ -169,10 +169,9 @@ class Population:
                 stream.restart()
 
     def settle(self) -> None:
-        """What has risen has had its consequence: levels stand as they are now."""
+        """What has risen has a consequence."""
         for stream in self.streams.values():
-            if stream.risen:
-                stream.restart(level=True)
+            stream.answer()
 
     def update(self, block: BlockLoss) -> list[str]:
         """Take one block; returns the streams in which a rise was found with it."""

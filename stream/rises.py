@@ -21,6 +21,7 @@ LONGEST = 150  # values that the reference reaches back
 FEWEST = 10  # values before anything is flagged
 DELTA = 0.25  # a rise below this, in standard deviations of a value, is not looked for
 WIDEST = 4.0  # standard deviations at which a value, and a block, is cut
+TRIES = 2  # trainings that a rise may lead to
 RECENT = 20  # values over which the level after a rise is taken
 SLOTS = 28  # of a week: six hours each
 WEEK_S = 7 * 86_400.0
@@ -53,12 +54,14 @@ def false_per(limit: float, delta: float = DELTA) -> float:
 class Season:
     """What a time of the week usually adds to a loss: recurring rises are expected, and no news.
 
-    A slot is learned when it is left, once per visit, so that no visit explains itself. Memory: `SLOTS` pairs.
+    A slot is learned when it is left, once per visit, so that no visit explains itself; a visit of fewer than `BATCH`
+    blocks teaches nothing. Memory: `SLOTS` pairs.
 
     >>> season = Season()
     >>> for week in range(3):  # Monday mornings are worse by 1 nat
     ...     for slot in range(SLOTS):
-    ...         season.learn(slot * 21_600.0 + week * WEEK_S, 1.0 if slot == 0 else 0.0)
+    ...         for _ in range(BATCH):
+    ...             season.learn(slot * 21_600.0 + week * WEEK_S, 1.0 if slot == 0 else 0.0)
     >>> season.usual(0.0), season.usual(21_600.0)
     (0.75, 0.0)
     """
@@ -82,7 +85,7 @@ class Season:
         self.n, self.total = self.n + 1, self.total + difference
 
     def _leave(self) -> None:
-        if self.n:
+        if self.n >= BATCH:
             self.visits[self.slot] += 1
             step = 1 / min(self.visits[self.slot] + 1, 8)
             self.means[self.slot] += step * (self.total / self.n - self.means[self.slot])
@@ -130,6 +133,7 @@ class Rise:
     after_n: float = 0.0  # values since then, at most `RECENT`, and their mean
     after: float = 0.0
     risen: bool = False
+    answered: int = 0  # trainings that it has led to
 
     @property
     def size(self) -> float:
@@ -155,14 +159,21 @@ class Rise:
         mean, self.held, self.total = self.total / self.held, 0.0, 0.0
         return self._take(mean, limit)
 
-    def restart(self, *, level: bool = False) -> None:
-        """Another model serves: nothing is known of its level, but how losses scatter. With `level` the level stays."""
-        if level and self.after_n:
-            self.mean = self.after
-        self.n = float(FEWEST) if level and self.n else 0.0
-        self.mean = self.mean if level else 0.0
+    def restart(self) -> None:
+        """Another model serves: nothing is known of its level, but how losses scatter."""
+        self.n = self.mean = 0.0
+        self._calm()
+
+    def answer(self) -> None:
+        """A training answers the rise. If that changes nothing, a later one may; after `TRIES` the level is usual."""
+        self.answered += self.risen
+        if self.answered >= TRIES:
+            self.n, self.mean = float(FEWEST), self.after
+            self._calm()
+
+    def _calm(self) -> None:
         self.sum = self.low = self.held = self.total = self.after_n = self.after = 0.0
-        self.risen = False
+        self.risen, self.answered = False, 0
 
     def _take(self, x: float, limit: float) -> bool:
         """One value: compare it with the reference, then let the reference learn it unless it is risen."""
@@ -172,7 +183,7 @@ class Rise:
             deviation = sqrt(self.variance)
             self.risen = self.after > self.mean + DELTA * deviation or self.after_n < RECENT
             if not self.risen:
-                self.sum = self.low = 0.0  # it has passed by itself
+                self._calm()  # it has passed by itself
             return False
         flagged = False
         if self.n:

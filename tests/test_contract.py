@@ -201,7 +201,7 @@ class Kept:
 
 
 KEPT = [
-    Kept("rise", Rise, lambda r, x: (r.update(x, 60.0 * x, 5.0), r.statistic), lambda r: r.numbers(), Rise.of, 14),
+    Kept("rise", Rise, lambda r, x: (r.update(x, 60.0 * x, 5.0), r.statistic), lambda r: r.numbers(), Rise.of, 17),
     Kept("season", Season, lambda s, x: (s.learn(1e6 * x, x), s.usual(6e5)), lambda s: s.numbers(), Season.of, 59),
     Kept("share", lambda: AlarmShare(1_000, 0.001), lambda s, x: (s.add(100, int(x > 0.9)), s.p_value),
          lambda s: [list(s.buckets), s.usual_events, s.usual_alarms],
