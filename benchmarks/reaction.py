@@ -5,10 +5,9 @@
 Switches are planted as `benchmarks.splice` says. One replay runs, policy never, so with the first version alone, test,
 then learn; lists are not made. Everybody who is compared is ranked several times on the same events, with what the
 product holds at that time, its weights included: without any alarm (`none`), with the product's alarms, and with an
-alarm that comes n interactions after the switch and knows when it was (`told after n`). States without alarms are
-folded beside the product's. An alarm changes nothing in the block in which it comes: a block is ranked with what was
-known before it. Calm people have switches that are none (`mistaken`): what wrong alarms cost there. Intervals are of
-a paired bootstrap over people.
+alarm that comes n interactions after the switch and knows when it was (`told after n`). An alarm changes nothing in the
+block in which it comes: a block is ranked with what was known before it. Calm people have switches that are none
+(`mistaken`): what wrong alarms cost there. Intervals are of a paired bootstrap over people.
 """
 
 from __future__ import annotations
@@ -34,16 +33,12 @@ from benchmarks.protocol import TELL_S, tell
 from benchmarks.splice import Spliced, splice
 from consumers.examiner import Examiner, Prepared
 from consumers.lister import Lister
-from consumers.people import Open, Person, Profile
+from consumers.people import Open, Person
 from consumers.replay import replay as play
 from consumers.scorer import ScorerHandler
 from consumers.sight import Who
 from producers.datasets import Dataset
-from stream import profile
-from stream.calibration import NOTHING as NO_WEIGHTS
-from stream.drift import Detector
 from stream.events import Recommendation
-from stream.messages import UserState, as_vector
 from stream.ranking import rank_of
 from stream.settings import Settings
 from stream.text import TextEncoder
@@ -51,24 +46,6 @@ from stream.text import TextEncoder
 NONE, PRODUCT = "none", "product"
 WINDOWS = ((0, 20), (20, 60))  # tested interactions since the switch
 NOTHING = Recommendation(user_id="", at="1970-01-01T00:00:00Z", model_version="", items=[], answers="", horizon="")
-
-
-@dataclass(slots=True)
-class Calm:
-    """States of people as they were without detectors, beside the product's."""
-
-    states: dict[str, UserState] = field(default_factory=dict)
-    before: dict[str, Profile] = field(default_factory=dict)  # of each person, as of the beginning of their open block
-
-    def fold(self, state: UserState, event: Any, place: Any, rules: Any) -> None:
-        """Fold what the product folds."""
-        own = self.states.get(state.user_id)
-        if own is None or own.space != rules.space.name:
-            own = self.states[state.user_id] = profile.unpack(profile.pack(state))
-        if own.block != state.block or state.user_id not in self.before:
-            self.before[state.user_id] = Profile(own.space, as_vector(own.slow), as_vector(own.fast))
-        own.block = state.block
-        profile.fold(own, event, place, replace(rules, detector=Detector(NO_WEIGHTS)))
 
 
 @dataclass(slots=True)
@@ -80,11 +57,11 @@ class Arm:
     open: dict[str, Open] = field(default_factory=dict)
     ranks: list[int | None] = field(default_factory=list)  # of every watched event
 
-    def who(self, user_id: str, person: Person, before: Profile, switched_s: float, since: int) -> Who:
+    def who(self, user_id: str, person: Person, switched_s: float, since: int) -> Who:
         """The person as this arm has them, `since` interactions after the switch."""
         own = self.people.setdefault(user_id, Person())
         told = self.after is not None and since >= self.after
-        own.adopt(replace(before, changed_s=switched_s if told else 0.0))
+        own.adopt(replace(person.profile, changed_s=switched_s if told else 0.0))
         return Who(user_id, person, own.profile, person.attributes, own.odds)
 
 
@@ -99,7 +76,6 @@ class Watch:
     alarmed: dict[str, int] = field(default_factory=dict)  # person → tested since the switch at their first alarm then
     product: list[int | None] = field(default_factory=list)
     since_s: dict[str, float] = field(init=False)
-    _calm: Calm = field(default_factory=Calm)
     _tested: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _since: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # interactions learned since the switch
     _prepared: Prepared | None = None
@@ -111,7 +87,7 @@ class Watch:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch whatever a replay tests and learns in here."""
-        test, close, fold = Examiner.test, ScorerHandler._close, profile.fold  # noqa: SLF001
+        test, close = Examiner.test, ScorerHandler._close  # noqa: SLF001
 
         def on_test(it: Examiner, part: Any, user_id: str, person: Any, opened: Any, item: int) -> None:
             self.tested(it, part, user_id, person, opened, item)
@@ -121,11 +97,6 @@ class Watch:
             self.closed(user_id, person.open)
             close(it, part, user_id, person)
 
-        def on_fold(state: UserState, event: Any, place: Any, rules: Any) -> Any:
-            with patch.object(profile, "fold", fold):
-                self._calm.fold(state, event, place, rules)
-            return fold(state, event, place, rules)
-
         def on_recommend(*given: Any) -> Recommendation:
             given[-1].served = []  # the person: is told nothing
             return NOTHING
@@ -133,7 +104,7 @@ class Watch:
         with ExitStack() as stack:
             for of, name, stand_in in (
                 (Examiner, "test", on_test), (ScorerHandler, "_close", on_close),
-                (profile, "fold", on_fold), (Lister, "recommend", on_recommend),
+                (Lister, "recommend", on_recommend),
             ):  # fmt: skip
                 stack.enter_context(patch.object(of, name, stand_in))
             yield
@@ -146,10 +117,10 @@ class Watch:
         if not after and not changed_s:
             return self._note(user_id, -1, prepared, item, {})
         if prepared is not self._prepared:
-            counts, before = it.ranker.counts(), self._calm.before.get(user_id, person.profile)
+            counts = it.ranker.counts()
             self._prepared, self._seen = prepared, {}
             for name, arm in self.arms.items():
-                who = arm.who(user_id, person, before, switched_s if after else np.inf, self._since[user_id])
+                who = arm.who(user_id, person, switched_s if after else np.inf, self._since[user_id])
                 sight = it.viewer.look(part, who, prepared.headline, counts)
                 self._seen[name] = part.blend.weights_for(sight.facts) @ sight.z, sight.contest
         number = self._tested[user_id] if after else -1

@@ -50,7 +50,7 @@ class UserState(Struct, array_like=True, tag="u1"):
     tail_items: list[str]  # oldest first, at most `users.tail`
     tail_gaps_s: list[int]  # their event times in whole seconds: the first since 1970, others since the one before
     detector: list[float]  # [newest interactions of the tail that are of one taste]; empty: all of them
-    drift: list[float]  # [events left in the reaction phase, at_s of the alarm]; empty: no drift
+    drift: list[float]  # [events left for which the detector rests, at_s of the alarm]; empty: it watches
     recent: list[bytes]  # hashes of recent event ids, against duplicates
     through: int  # offset of the newest interaction folded
     block: str

@@ -188,31 +188,26 @@ def _interest(state: UserState, place: Place, at_s: float, weight: float, rules:
 
 
 def _watched(state: UserState, places: Places, at_s: float, rules: Rules) -> Found | None:
-    """The detector, or the reaction to its last alarm; after one, what is new is what later things are held against."""
+    """The detector, unless it rests after an alarm; after one, what is new is what later things are held against."""
     if state.drift:
-        _react(state)
+        state.drift = [state.drift[0] - 1, state.drift[1]] if state.drift[0] > 1 else []
         return None
     if not rules.detector.on:
         return None
     items, vectors = places.gather(seen(state))
     found = rules.detector.look(items, vectors - rules.space.centre)
     if found is not None:
-        state.drift, state.detector = [rules.reaction_events, at_s], [WINDOW]
-        if not rules.reaction_events:
-            _adopt(state)
+        state.detector = [WINDOW]
+        state.drift = [rules.reaction_events, at_s] if rules.reaction_events else []
     return found
 
 
 def _blend(state: UserState, vector: Floats, at_s: float, weight: float, rules: Rules) -> None:
-    """Fold a vector into both states; while an alarm is pending the slow one, the reference, stands still."""
-    slow, fast = as_vector(state.slow), as_vector(state.fast)
-    if not state.drift:
-        kept, fresh = rules.slow.factors(state.last_s, at_s)
-        slow = faded(slow, vector, kept, fresh * weight)
-        state.slow = slow.tobytes()
+    """Fold a vector into both states."""
+    kept, fresh = rules.slow.factors(state.last_s, at_s)
+    state.slow = faded(as_vector(state.slow), vector, kept, fresh * weight).tobytes()
     kept, fresh = rules.fast.factors(state.last_s, at_s)
-    fast = faded(fast, vector, kept, fresh * weight)
-    state.fast = fast.tobytes()
+    state.fast = faded(as_vector(state.fast), vector, kept, fresh * weight).tobytes()
 
 
 def _gain(state: UserState, segment: str, at_s: float, weight: float, rules: Rules) -> None:
@@ -225,17 +220,6 @@ def _gain(state: UserState, segment: str, at_s: float, weight: float, rules: Rul
     if len(mass) > SEGMENTS:
         del mass[min((name for name in mass if name != segment), key=lambda name: (mass[name], name))]
     state.mass = mass
-
-
-def _react(state: UserState) -> None:
-    """Count an event of the reaction phase; at its end the fast state becomes the reference."""
-    state.drift = [state.drift[0] - 1, state.drift[1]]
-    if state.drift[0] <= 0:
-        _adopt(state)
-
-
-def _adopt(state: UserState) -> None:
-    state.slow, state.drift = state.fast, []
 
 
 def _hash(event_id: str) -> bytes:
