@@ -168,12 +168,20 @@ def test_an_alarm_says_what_when_and_from_where_to_where(shop: Shop) -> None:
     items = [*rng.choice(shop.kind("garden"), 60), *rng.choice(shop.kind("toy"), 60)]
     records = [interaction(n, "ann", str(item), float(n), partition=1) for n, item in enumerate(items)]
     made = handler(shop)
-    (partition, alarm), *others = alarms(drive(made, [*broadcasts(shop), *records]))
+    out = drive(made, [*broadcasts(shop), *records])
+    (partition, alarm), *others = alarms(out)
     assert not others
+    assert states(out)[-1].changed_s == alarm.began_s  # the scorer is told by the state
     assert (partition, alarm.user_id, alarm.at_s, alarm.seq, alarm.offset) == (1, "ann", 65.0, 66, 65)
     assert (alarm.scope, alarm.detector, alarm.threshold) == ("user", "page_hinkley", 3.0)
     assert alarm.evidence > 3.0
     assert (alarm.risen[0], alarm.fallen[0]) == ("Toy Thing", "Garden Thing")
+    assert (alarm.began_s, alarm.events) == (60.0, alarm.seq - 60)
+    assert (alarm.before, alarm.since) == (
+        {"Garden Thing": 1.0, "Toy Thing": 0.0}, {"Toy Thing": 1.0, "Garden Thing": 0.0}
+    )  # fmt: skip
+    assert len(alarm.blamed) == 3
+    assert set(alarm.blamed) <= set(shop.kind("toy"))
     journaled = next(line for line in made.journal if line["event"] == "drift-alarm")
     assert (journaled["user"], journaled["risen"]) == ("ann", alarm.risen)
 
