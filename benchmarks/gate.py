@@ -61,6 +61,7 @@ def main() -> None:
     args.add_argument("--simulations", type=int, default=300, help="of each point of the power curve")
     args.add_argument("--planted", type=int, default=0, help="made logs of each kind")
     args.add_argument("--kinds", nargs="*", default=[*KINDS, "none"], help="of changes that are planted")
+    args.add_argument("--words", action="store_true", help="bags of words in place of the text encoder: in no time")
     args.add_argument("--window", type=int, help="training.window_events, in place of the default")
     given = args.parse_args()
     began_s = time.perf_counter()
@@ -83,7 +84,7 @@ def on_a_log(given: argparse.Namespace) -> dict[str, Any]:
         settings = settings.model_copy(update={"training": training})
     interactions = list(data.interactions)
     before, ready = (int(share * len(interactions)) for share in (0.45, 0.8))
-    with Workshop(settings) as shop:
+    with Workshop(settings, Topics() if given.words else None) as shop:
         shop.feed(data.items, interactions[:before])
         shop.trained("warm-up", interactions[before - 1].at_s)
         tell(f"gate: first version after {before:,} events")
@@ -99,6 +100,7 @@ def on_a_log(given: argparse.Namespace) -> dict[str, Any]:
         "repeats": settings.scoring.repeats,
         "events": len(interactions),
         "first_version_events": before,
+        "refresh_events": ready,
         **{kind: summed(rows) for kind, rows in bad.items()},
         "real": [row for row, _ in better],
         "power": list(power(pools, gate, given.simulations, given.seed)),
