@@ -8,7 +8,7 @@ Both are learned on people whom the vectors have not seen: co-occurrence knows i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -24,6 +24,7 @@ History = tuple[Ints, Doubles]  # rows of items, event times, ascending
 
 EVENTS = 120_000  # of the null, at most; a cap in seconds would make thresholds depend on the machine
 PER_PERSON = 300
+ROUNDS = 5
 BLOCKS = 8  # of a history in the null: fewer can hardly be shuffled
 PAIRS = 600  # of people, in each part
 FEWEST = 100  # of these; with less there are no weights
@@ -68,26 +69,16 @@ def learned(parts: Sequence[Part], seed: int) -> Weights:
     return Weights(found.bias, text, together, repeat, usual)
 
 
-def threshold(
-    parts: Sequence[Part], weights: Weights, *, tail: int, rest: int, false_alarms_per_1000: float, seed: int,
-    events: int = EVENTS,
-) -> float:  # fmt: skip
-    """The threshold at which the detector flags that often on shuffled histories, per 1,000 events it looks at.
+def threshold(traces: Sequence[Doubles], rest: int, false_alarms_per_1000: float) -> float:
+    """The threshold at which the detector flags that often on traces of the null, per 1,000 events it looks at.
 
     Infinite where too little was seen to know: less than `EXPECTED` alarms are to be expected.
 
     Args:
-        parts: whose histories are shuffled, again and again as long as `events` are not reached.
-        weights: of the detector.
-        tail: items that a state keeps.
+        traces: see `null`.
         rest: events of the reaction phase, during which the detector is off.
         false_alarms_per_1000: alarms per 1,000 events.
-        seed: of the choice of people, and of the shuffles.
-        events: of the null, at most.
     """
-    if weights == NOTHING:
-        return inf
-    traces = list(null(parts, weights, tail, seed, events))
     allowed = sum(len(trace) for trace in traces) * false_alarms_per_1000 / 1000
     if allowed < EXPECTED:
         return inf
@@ -99,8 +90,19 @@ def threshold(
     return high
 
 
-def null(parts: Sequence[Part], weights: Weights, tail: int, seed: int, events: int) -> Iterable[Doubles]:
-    """Traces of shuffled histories, person by person in random order, several times around if needed (at most five)."""
+def null(
+    parts: Sequence[Part], weights: Weights, tail: int, seed: int, events: int = EVENTS, rounds: int = ROUNDS
+) -> Iterator[Doubles]:
+    """Traces of shuffled histories, person by person in random order.
+
+    Args:
+        parts: whose histories are shuffled, several times around if needed.
+        weights: of the detector.
+        tail: items that a state keeps.
+        seed: of the choice of people, and of the shuffles.
+        events: of the null, at most.
+        rounds: how often a person may be shuffled, at most.
+    """
     rng = np.random.default_rng(seed)
     who = [
         (part, person)
@@ -109,7 +111,7 @@ def null(parts: Sequence[Part], weights: Weights, tail: int, seed: int, events: 
         if len(person[0]) >= WINDOW + LEAST and len(np.unique(person[1])) >= BLOCKS
     ]
     used = 0
-    for _ in range(5):
+    for _ in range(rounds):
         for i in rng.permutation(len(who)):
             if used >= events:
                 return

@@ -136,10 +136,8 @@ class Space:
     def calibrated(self, parts: Sequence[Part], users: Users, drift: Drift, seed: int) -> Space:
         """The same space with weights and threshold for the detector; see `stream.calibration`."""
         weights = calibration.learned(parts, seed)
-        threshold = calibration.threshold(
-            parts, weights, tail=users.tail, rest=drift.reaction_events,
-            false_alarms_per_1000=drift.false_alarms_per_1000, seed=seed,
-        )  # fmt: skip
+        traces = list(calibration.null(parts, weights, users.tail, seed)) if weights != NOTHING else []
+        threshold = calibration.threshold(traces, drift.reaction_events, drift.false_alarms_per_1000)
         return _renamed(replace(self, weights=weights, threshold=threshold))
 
     def with_threshold(self, threshold: float) -> Space:

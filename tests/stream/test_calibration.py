@@ -58,7 +58,6 @@ def test_where_nothing_is_taken_twice_repeats_say_nothing() -> None:
 
 def test_of_few_people_nothing_is_learned() -> None:
     assert learned([crowd(1), crowd(1)], seed=0) == NOTHING
-    assert threshold([crowd(40)], NOTHING, tail=TAIL, rest=20, false_alarms_per_1000=1.0, seed=0) == inf
 
 
 def test_a_trace_is_what_the_detector_sees() -> None:
@@ -96,7 +95,7 @@ def test_alarms_rest() -> None:
 def test_the_promised_rate_holds_on_people_it_has_not_seen(rate: float) -> None:
     parts, fresh = [crowd(150, seed=1), crowd(150, seed=1)], crowd(400, seed=1)
     weights = learned(parts, seed=0)
-    found = threshold(parts, weights, tail=TAIL, rest=20, false_alarms_per_1000=rate, seed=0)
+    found = threshold(list(null(parts, weights, TAIL, 0)), rest=20, false_alarms_per_1000=rate)
     unseen = Part(fresh.people[150:], fresh.vectors)
     traces = list(null([unseen], weights, TAIL, 1, 50_000))
     raised = sum(alarms(seen, found, 20) for seen in traces)
@@ -106,4 +105,5 @@ def test_the_promised_rate_holds_on_people_it_has_not_seen(rate: float) -> None:
 def test_where_little_was_seen_the_detector_stays_off(shop: Shop) -> None:
     part = Part(shop.histories[:5], shop.space.popular)
     weights = Weights(0.0, -2.0, -2.0, -1.0, 0.4)
-    assert threshold([part], weights, tail=TAIL, rest=20, false_alarms_per_1000=1.0, seed=0) == inf
+    assert threshold(list(null([part], weights, TAIL, 0)), rest=20, false_alarms_per_1000=1.0) == inf
+    assert threshold([], rest=20, false_alarms_per_1000=1.0) == inf
