@@ -91,6 +91,10 @@ REFUSED = [
         r"^kafka\.sasl_mechanism must be set when security_protocol is SASL_SSL$",
     ),
     ("seed = ", r"^other\.toml must be TOML: "),
+    ("[trigger]\nstep_worth = -1", r"trigger\.step_worth: input should be greater than or equal to 0, got -1"),
+    ("[trigger]\nfalse_trigger_events = 10", r"trigger\.false_trigger_events: .* equal to 1000, got 10"),
+    ("[trigger]\nunknown_share = 0", r"trigger\.unknown_share: input should be greater than 0, got 0"),
+    ("[trigger]\nmin_new_share = 0.1", r"trigger\.min_new_share is no setting"),
 ]
 
 
