@@ -15,7 +15,7 @@ from stream.events import Recommendation, rfc3339
 from stream.events import decode as decode_outside
 from stream.messages import DriftAlarm, ItemVector, ModelHealth, ModelVersion, Ruling, UserState, decode, encode
 from stream.records import Output
-from stream.versions import live, shadow
+from stream.versions import live, shadow, stands
 
 LAST = 8  # newest interactions shown
 
@@ -146,7 +146,7 @@ def version_lines(records: Iterable[ModelVersion | Ruling]) -> list[VersionLine]
     lines = []
     for version in (r for r in records if isinstance(r, ModelVersion)):
         ruled = next((name for of, name in sorted(rulings) if of == version.version), version.verdict)
-        state = "rolled back" if ruled == "rollback" else ruled
+        state = ruled if ruled == "refused" or stands(records, version.version) else "rolled back"
         if version is serving:
             state = "live"
         elif version is waiting:

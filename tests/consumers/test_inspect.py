@@ -114,6 +114,18 @@ def test_a_person_on_the_terminal_with_brackets_in_titles() -> None:
     )
 
 
+def test_what_descends_from_a_version_that_was_rolled_back_is_shown_so() -> None:
+    records: list[ModelVersion | Ruling] = [
+        version("v1", "promoted"),
+        version("v2", "promoted", "v1"),
+        version("v3", "promoted", "v2"),
+        version("v4", "refused", "v2"),
+        Ruling("v2", "rollback", 9.0, 0.0, "worse", {}),
+    ]
+    states = [(line.version, line.state) for line in version_lines(records)]
+    assert states == [("v4", "refused"), ("v3", "rolled back"), ("v2", "rolled back"), ("v1", "live")]
+
+
 def test_versions_and_the_state_each_is_in() -> None:
     records: list[ModelVersion | Ruling] = [
         version("v1", "promoted"),

@@ -70,6 +70,11 @@ def test_names_count_every_record_whatever_its_verdict() -> None:
     assert versions.next_name([made("v1"), made("v2", "refused"), ruled("v2", "rollback")]) == "v3"
 
 
+def test_what_descends_from_a_version_that_was_rolled_back_does_not_stand() -> None:
+    records = [*LINE, ruled("v2", "rollback")]
+    assert [versions.stands(records, name) for name in ("v1", "v2", "v3")] == [True, False, False]
+
+
 def test_ancestors_end_where_records_end() -> None:
     assert versions.ancestors(LINE, "v3") == ["v2", "v1"]
     assert versions.ancestors([made("v3", parent="v2")], "v3") == ["v2"]
