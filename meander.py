@@ -180,6 +180,38 @@ def tune(
 
 
 @app.command()
+def calibrate(
+    log: Annotated[Path | None, typer.Argument(help="Event log: JSON lines, optionally gzip.")] = None,
+    false_alarms_per: Annotated[
+        float | None, typer.Option(min=10, help="Events of people who do not drift per false alarm; else as set.")
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="Items, if they are not in that log.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="In place of a log: online-retail or ml-100k.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Where the data set lies; ml-100k is not bundled.")] = None,
+    repeats: Annotated[
+        bool | None, typer.Option(help="May items be recommended that the user already has; else as the log suggests.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all random draws.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many interactions.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here; -: to stdout.")] = None,
+    config: Config = None,
+) -> None:
+    """Find the drift detector's threshold for a log; a piece of meander.toml goes to stdout. About a minute."""
+    data = _dataset(dataset, path, log, items, limit)
+    settings = settings_.load(config, **_given({"scoring": {"repeats": repeats}, "seed": seed}))
+    from consumers import calibrate as calibrate_
+    from consumers.playback import suited
+    from stream.text import TextEncoder
+
+    if repeats is None and not settings_.says("scoring", "repeats", config):
+        settings = suited(settings, data.interactions)
+    encoder = TextEncoder.load(settings.model)
+    per = false_alarms_per or 1000 / settings.drift.false_alarms_per_1000
+    result = calibrate_.calibrate(data.name, list(data.items), data.interactions, settings, per, encoder.encode)
+    _write_json(result, json_file) if json_file is not None else typer.echo(result["toml"], nl=False)
+
+
+@app.command()
 def record(
     topic: Annotated[list[str], typer.Option(help="interactions, items …; may be given several times.")],
     out: Annotated[Path, typer.Option(help="The log; gzip if it ends in .gz.")],

@@ -20,8 +20,7 @@ import json
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -34,16 +33,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import command
 from benchmarks.protocol import tell
-from producers.datasets import Dataset
+from consumers.calibrate import Crowd, Person
 from stream import profile
 from stream.calibration import shuffled
 from stream.drift import LEAST, WINDOW, Detector, evidence
-from stream.item_text import Wording
 from stream.messages import UserState
 from stream.places import Places
 from stream.profile import Event, Rules
 from stream.settings import Settings
-from stream.space import Space
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -54,22 +51,6 @@ AT = (5, 10, 20)  # events after the change
 BEFORE, AFTER = 100, 40  # events of a stream on either side of the change, at most
 KINDS = ("random", "dissimilar", "category", "gradual")
 NULL_EVENTS = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """A log's people, and the space fitted on its beginning."""
-
-    settings: Settings
-    ids: list[str]
-    base: NDArray[np.float32]
-    people: list[tuple[Ints, Doubles, int]]  # with the number of events in the warm-up
-    space: Space
-
-    @property
-    def able(self) -> list[tuple[Ints, Doubles, int]]:
-        """Those with enough history."""
-        return [person for person in self.people if len(person[0]) >= 60 and len(person[0]) - person[2] >= 30]
 
 
 def encoded(texts: list[str], settings: Settings) -> NDArray[np.float32]:
@@ -84,37 +65,17 @@ def encoded(texts: list[str], settings: Settings) -> NDArray[np.float32]:
     return found
 
 
-def world(data: Dataset, settings: Settings, base: Callable[[list[str]], NDArray[np.float32]] | None = None) -> World:
-    """Read a log, fit the space on the first 20 % of its interactions."""
-    items = list(data.items)
-    wording = Wording.of(items, settings.seed, 1)
-    vectors = (base or (lambda texts: encoded(texts, settings)))(wording.texts)
-    row = {item: i for i, item in enumerate(wording.item_ids)}
-    events = [event for event in data.interactions if event.item_id in row]
-    cut = int(WARM_UP * len(events))
-    taken: dict[str, dict[tuple[int, int], tuple[float, bool]]] = defaultdict(dict)
-    for n, event in enumerate(events):
-        item = row[event.item_id or ""]
-        taken[event.user_id].setdefault((item, n if settings.scoring.repeats else 0), (event.at_s, n < cut))
-    people = []
-    for held in taken.values():
-        rows = np.array([item for item, _ in held], np.int64)
-        people.append((rows, np.array([at_s for at_s, _ in held.values()]), sum(warm for _, warm in held.values())))
-    warm = [(rows[:n], times[:n]) for rows, times, n in people if n]
-    words = [" ".join((item.title, *item.categories)).lower() for item in items]
-    counts = np.bincount(np.concatenate([rows for rows, _ in warm]), minlength=len(row))
-    space = Space.fit(
-        wording.item_ids, vectors, words, [rows for rows, _ in warm], [times for _, times in warm], counts,
-        settings.seed, users=settings.users, drift=settings.drift,
-    )  # fmt: skip
-    return World(settings, wording.item_ids, vectors, people, space)
+def able(world: Crowd) -> list[Person]:
+    """People with enough history."""
+    return [person for person in world.people if len(person[0]) >= 60 and len(person[0]) - person[2] >= 30]
 
 
 @dataclass(slots=True)
 class Watcher:
     """Folds streams as the interest consumer does, and notes what its detector sees."""
 
-    world: World
+    world: Crowd
+    settings: Settings
     seconds: float = 0.0
     events: int = 0
     _begun: dict[tuple[bool, bytes, bytes], bytes] = field(default_factory=dict)
@@ -122,7 +83,7 @@ class Watcher:
     _rules: Rules = field(init=False)
 
     def __post_init__(self) -> None:
-        self._places, self._rules = Places(self.world.space), Rules.of(self.world.settings, self.world.space)
+        self._places, self._rules = Places(self.world.space), Rules.of(self.settings, self.world.space)
         for item, vector in zip(self.world.ids, self.world.base, strict=True):
             self._places.put(item, vector)
 
@@ -174,11 +135,11 @@ class Planted:
     at: int  # events before the change
 
 
-def planted(world: World, kind: str, pairs: int, order: str, seed: int) -> list[Planted]:
+def planted(world: Crowd, settings: Settings, kind: str, pairs: int, order: str, seed: int) -> list[Planted]:
     """Up to `pairs` histories with a change of one kind."""
     rng = np.random.default_rng([seed, KINDS.index(kind), order == "shuffled"])
-    people = [(shuffled(rows, times, rng) if order == "shuffled" else rows, times, n) for rows, times, n in world.able]
-    vectors, out = placed(world), list[Planted]()
+    people = [(shuffled(rows, times, rng) if order == "shuffled" else rows, times, n) for rows, times, n in able(world)]
+    vectors, out = world.vectors(), list[Planted]()
     tastes = np.stack([vectors[rows].mean(0) for rows, _, _ in people])
     tastes /= np.maximum(np.linalg.norm(tastes, axis=1, keepdims=True), 1e-9)
     for a in rng.permutation(len(people)).tolist():
@@ -189,7 +150,7 @@ def planted(world: World, kind: str, pairs: int, order: str, seed: int) -> list[
         at = int(rng.choice(starts))
         begin = max(0, at - BEFORE)
         other = drawn(world, kind, people, tastes, a, rng)
-        theirs = other if world.settings.scoring.repeats else other[~np.isin(other, rows[:at])]
+        theirs = other if settings.scoring.repeats else other[~np.isin(other, rows[:at])]
         own = rows[at : at + AFTER]
         if len(theirs) < max(AT):
             continue
@@ -206,23 +167,18 @@ def planted(world: World, kind: str, pairs: int, order: str, seed: int) -> list[
     return out
 
 
-def placed(world: World) -> NDArray[np.float32]:
-    """Vectors of the whole catalogue in the drift space."""
-    return world.space.vectors(world.ids, world.base)
-
-
 def starts_of(times: Doubles) -> list[int]:
     """Where a block begins, but the first."""
     return (np.flatnonzero(np.diff(times)) + 1).tolist()
 
 
 def drawn(
-    world: World, kind: str, people: Sequence[tuple[Ints, Doubles, int]], tastes: Any, a: int,
+    world: Crowd, kind: str, people: Sequence[Person], tastes: Any, a: int,
     rng: np.random.Generator,
 ) -> Ints:  # fmt: skip
     """What another person does from one of their blocks on, or popular things of a segment."""
     if kind == "category":
-        segment = world.space.segment_of(placed(world))
+        segment = world.space.segment_of(world.vectors())
         mine = np.bincount(segment[people[a][0]], minlength=len(world.space.segments))
         popular = np.array([world.space.position[item] for item in world.ids])  # rank in the warm-up
         inside = np.flatnonzero(segment == mine.argmin())
@@ -280,12 +236,12 @@ def share(which: Any) -> float:
 def null(watcher: Watcher, seed: int) -> dict[str, Any]:
     """Alarms where nothing was planted: with blocks shuffled, and in the order of the log."""
     rng = np.random.default_rng([seed, 99])
-    able = watcher.world.able
-    out: dict[str, Any] = {"configured_per_1000": watcher.world.settings.drift.false_alarms_per_1000}
+    people = able(watcher.world)
+    out: dict[str, Any] = {"configured_per_1000": watcher.settings.drift.false_alarms_per_1000}
     for order in ("shuffled", "natural"):
         looked = raised = 0
-        for i in rng.permutation(len(able)).tolist():
-            rows, times, _ = able[i]
+        for i in rng.permutation(len(people)).tolist():
+            rows, times, _ = people[i]
             rows = shuffled(rows, times, rng) if order == "shuffled" else rows
             raised += len(watcher.alarms((rows[:300], times[:300])))
             looked += max(0, min(300, len(rows)) - (WINDOW + LEAST - 1))
@@ -300,7 +256,7 @@ def discoveries(watcher: Watcher, pairs: int, seed: int, rate: float = 0.1) -> d
 
     p-values come from the null of others.
     """
-    made = planted(watcher.world, "dissimilar", pairs, "shuffled", seed)
+    made = planted(watcher.world, watcher.settings, "dissimilar", pairs, "shuffled", seed)
 
     def highest(history: History, at: int) -> float:
         return float(watcher.statistics(history, at).max())
@@ -320,19 +276,21 @@ def discoveries(watcher: Watcher, pairs: int, seed: int, rate: float = 0.1) -> d
     }  # fmt: skip
 
 
-def compared(it: World, pairs: int, seeds: Sequence[int], kinds: Sequence[str] = KINDS) -> dict[str, Any]:
+def compared(
+    it: Crowd, settings: Settings, pairs: int, seeds: Sequence[int], kinds: Sequence[str] = KINDS
+) -> dict[str, Any]:
     """All figures of a log; each change as the mean over seeds."""
-    watcher = Watcher(it)
+    watcher = Watcher(it, settings)
     orders: dict[str, dict[str, Any]] = {}
     for order in ("shuffled", "natural"):
         orders[order] = {}
         for kind in kinds:
-            runs = [measured(watcher, planted(it, kind, pairs, order, seed)) for seed in seeds]
+            runs = [measured(watcher, planted(it, settings, kind, pairs, order, seed)) for seed in seeds]
             orders[order][kind] = {name: round(float(np.mean([run[name] for run in runs])), 4) for name in runs[0]}
             orders[order][kind]["auc_after_10_of_seeds"] = [run["auc_after_10"] for run in runs]
             tell(f"{order} {kind}: AUC after ten events {orders[order][kind]['auc_after_10']}")
     return {
-        "people": len(it.able),
+        "people": len(able(it)),
         "threshold": round(watcher._rules.detector.threshold, 4),  # noqa: SLF001
         "weights": {name: round(weight, 4) for name, weight in asdict(it.space.weights).items()},
         "changes": orders,
@@ -349,9 +307,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many times they are drawn")
     given = parser.parse_args()
     data = command.log(given)
-    it = world(data, command.settings(given, data))
+    settings = command.settings(given, data)
+    it = Crowd.of(list(data.items), data.interactions, settings, WARM_UP, lambda texts: encoded(texts, settings))
     seeds = range(given.seed, given.seed + given.seeds)
-    print(json.dumps({"dataset": data.name, **compared(it, given.pairs, seeds)}, indent=2))
+    print(json.dumps({"dataset": data.name, **compared(it, settings, given.pairs, seeds)}, indent=2))
 
 
 if __name__ == "__main__":

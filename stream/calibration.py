@@ -25,7 +25,7 @@ History = tuple[Ints, Doubles]  # rows of items, event times, ascending
 EVENTS = 120_000  # of the null, at most; a cap in seconds would make thresholds depend on the machine
 PER_PERSON = 300
 ROUNDS = 5
-BLOCKS = 8  # of a history in the null: fewer can hardly be shuffled
+BLOCKS = (8, 4, 2)  # of a history in the null, at least: few can hardly be shuffled, so fewer only where needed
 PAIRS = 600  # of people, in each part
 FEWEST = 100  # of these; with less there are no weights
 EXPECTED = 10  # false alarms on the null: with less, a threshold would be a guess
@@ -91,7 +91,13 @@ def threshold(traces: Sequence[Doubles], rest: int, false_alarms_per_1000: float
 
 
 def null(
-    parts: Sequence[Part], weights: Weights, tail: int, seed: int, events: int = EVENTS, rounds: int = ROUNDS
+    parts: Sequence[Part],
+    weights: Weights,
+    tail: int,
+    seed: int,
+    events: int = EVENTS,
+    rounds: int = ROUNDS,
+    blocks: int = BLOCKS[0],
 ) -> Iterator[Doubles]:
     """Traces of shuffled histories, person by person in random order.
 
@@ -102,13 +108,14 @@ def null(
         seed: of the choice of people, and of the shuffles.
         events: of the null, at most.
         rounds: how often a person may be shuffled, at most.
+        blocks: of equal time that a history must have.
     """
     rng = np.random.default_rng(seed)
     who = [
         (part, person)
         for part in parts
         for person in part.people
-        if len(person[0]) >= WINDOW + LEAST and len(np.unique(person[1])) >= BLOCKS
+        if len(person[0]) >= WINDOW + LEAST and len(np.unique(person[1])) >= blocks
     ]
     used = 0
     for _ in range(rounds):

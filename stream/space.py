@@ -136,8 +136,12 @@ class Space:
     def calibrated(self, parts: Sequence[Part], users: Users, drift: Drift, seed: int) -> Space:
         """The same space with weights and threshold for the detector; see `stream.calibration`."""
         weights = calibration.learned(parts, seed)
-        traces = list(calibration.null(parts, weights, users.tail, seed)) if weights != NOTHING else []
-        threshold = calibration.threshold(traces, drift.reaction_events, drift.false_alarms_per_1000)
+        threshold = inf
+        for blocks in calibration.BLOCKS if weights != NOTHING else ():
+            traces = list(calibration.null(parts, weights, users.tail, seed, blocks=blocks))
+            threshold = calibration.threshold(traces, drift.reaction_events, drift.false_alarms_per_1000)
+            if isfinite(threshold):
+                break
         return _renamed(replace(self, weights=weights, threshold=threshold))
 
     def with_threshold(self, threshold: float) -> Space:
