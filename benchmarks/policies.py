@@ -117,11 +117,15 @@ def played(arm: Arm, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def matched_every(drift: Arm, given: argparse.Namespace) -> int:
-    """Events between the trainings of a clock that trains as often as `drift` did, in whole health records."""
-    outcome = played(drift, given)
-    tested, refreshes = int(outcome["events"] - outcome["warm_up_events"]), int(outcome["refreshes"])
-    each = load().scoring.health_events
-    return -(-tested // ((refreshes + 1) * each)) * each
+    """Events between the trainings of a clock that trains as often as `drift` did, in whole health records.
+
+    It counts from the record with which the first training was decided, up to the last record.
+    """
+    outcome, each = played(drift, given), load().scoring.health_events
+    refreshes, whole = int(outcome["refreshes"]), int(outcome["events"]) // each
+    records = whole + int(-outcome["warm_up_events"] // each)
+    apart = records // (refreshes + 1) + 1  # one record less, and there would be one training more
+    return max(apart if apart * refreshes <= records else records // refreshes, 1) * each
 
 
 def changed_at(arm: Arm, data: Dataset, before: int) -> int | None:

@@ -47,7 +47,7 @@ def test_arms_over_other_events_are_refused() -> None:
 
 def test_a_matched_clock_trains_as_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = policies.parsed(["--out", str(tmp_path)])
-    for refreshes, every in ((0, 1_000), (1, 600), (2, 400), (9, 200)):
+    for refreshes, every in ((0, 1_000), (1, 600), (2, 400), (4, 200), (9, 200)):
         monkeypatch.setattr(policies, "played", lambda *_, n=refreshes: outcome("drift", [0, 1], refreshes=n))
         assert policies.matched_every(Arm("tastes", "drift", 0), given) == every
 
