@@ -1,7 +1,7 @@
 """Does the gate keep bad candidates out and let good ones in? JSON on stdout.
 
     python benchmarks/gate.py --dataset ml-100k --path DIR > gate.json
-    python benchmarks/gate.py --planted 10 --limit 0 > planted.json
+    python benchmarks/gate.py --planted 10 --limit 0 > planted.json    # no log but made ones
 
 Four fifths of a log are played up to a refresh, once, by the real tuner. Then its candidate is replaced, and each
 replacement is judged as the tuner does (`stream.prequential.paired_losses`, `stream.gate.judge`):
@@ -15,6 +15,8 @@ What is left open goes on in shadow over the last fifth of the log.
 `power`: people of the real candidates' paired runs are drawn with replacement until a hold-out has so many events; the
 sign of all that a person says is turned with a probability that makes the mean gain a known share of what it was, 0
 included, so that the noise stays what it is. Shares promoted at once, and after the shadow stage over further blocks.
+
+`forgetting`: made candidates that gain much with a fifth of the people, who drifted, and lose with all others.
 
 `planted`: made logs with a change of tastes, of popularity or of a category. The first version learns what was before
 it, the refresh what came after it; an undecided one goes on in shadow over the events that follow.
@@ -68,6 +70,7 @@ def main() -> None:
     out: dict[str, Any] = {}
     if given.limit != 0:
         out = on_a_log(given)
+    out["forgetting"] = list(forgetting(Gate(), 200, given.seed))
     if given.planted:
         out["planted"] = planted(given.kinds, given.planted, given.seed)
     out["seconds"] = round(time.perf_counter() - began_s, 1)
@@ -239,6 +242,29 @@ def planted_run(kind: str, seed: int) -> dict[str, Any]:
         row, _ = row_of(real, real.candidate, kind, seed)
     tell(f"gate: {row}")
     return row
+
+
+def forgetting(gate: Gate, runs: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Verdicts on made candidates that serve a fifth of the people, who drifted, far better, and the others worse.
+
+    With what the gate asks of people who did not drift, and (`unasked`) as if everybody had drifted.
+    """
+    for fall in (0.0, 0.02, 0.05, 0.1, 0.2):
+        asked, unasked = Counter[Call](), Counter[Call]()
+        for run in range(runs):
+            pairs = forgetful(np.random.default_rng([seed, run, int(1_000 * fall)]), fall)
+            asked[judge(pairs, gate, run).verdict] += 1
+            unasked[judge(replace(pairs, drifted=np.ones(len(pairs), bool)), gate, run).verdict] += 1
+        yield {"reciprocal_rank_falls_by": fall, "verdicts": dict(asked), "unasked": dict(unasked)}
+
+
+def forgetful(rng: np.random.Generator, fall: float, blocks: int = 1_500, people: int = 150) -> PairedBlocks:
+    """A hold-out in which those who did not drift lose the share `fall` of their reciprocal rank, on average."""
+    users = rng.integers(people, size=blocks)
+    drifted, rank = users < people // 5, rng.beta(0.15, 1.5, blocks)
+    changed = np.where(drifted, 1.8, 1 - fall) * rank * (1 + rng.choice([-0.5, 0.5], blocks))
+    gain = np.where(drifted, 0.6, -0.8 * fall) + rng.normal(0, 0.35, blocks)
+    return PairedBlocks(users, np.ones(blocks, np.int64), gain, rank, changed, drifted)
 
 
 class Topics:

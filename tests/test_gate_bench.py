@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.damage import DAMAGES, damaged, shuffled
-from benchmarks.gate import Topics, drawn, in_shadow, power, row_of, summed
+from benchmarks.gate import Topics, drawn, forgetting, in_shadow, power, row_of, summed
 from benchmarks.rollback import apart, wrong
 from benchmarks.workshop import Refresh, Workshop
 from producers.synthetic import Plan, World
@@ -98,6 +98,13 @@ def test_the_power_curve_rises_and_keeps_the_error_rate() -> None:
     assert all(row["promoted"] <= 0.15 for row in found if row["true_gain"] == 0.0)  # 3 of 20
     assert all(row["promoted_with_shadow"] == 0.0 for row in found if row["true_gain"] == gains[0])
     assert in_shadow(blocks(gain=0.3), Gate()) == "promoted"
+
+
+def test_what_is_forgotten_of_those_who_did_not_drift_keeps_a_candidate_out() -> None:
+    found = {row["reciprocal_rank_falls_by"]: row for row in forgetting(Gate(bootstrap=100), 20, 0)}
+    assert found[0.0]["verdicts"]["promoted"] >= 15
+    assert found[0.1]["verdicts"].get("promoted", 0) == found[0.2]["verdicts"].get("promoted", 0) == 0
+    assert found[0.1]["unasked"]["promoted"] >= 17
 
 
 def test_blocks_that_say_nothing_are_not_rolled_back() -> None:
