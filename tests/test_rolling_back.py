@@ -31,7 +31,8 @@ def settings(**changes: Any) -> Settings:
         "trigger": {"policy": "never"},
         "scoring": {"health_events": 50, "blend_prior": 1e5},  # the blend goes on trusting what it is given
     }
-    return load(**{name: {**base.get(name, {}), **changes.get(name, {})} for name in base | changes})
+    merged: dict[str, Any] = {name: {**base.get(name, {}), **changes.get(name, {})} for name in base | changes}
+    return load(**merged)
 
 
 def forced(run: Replay) -> None:

@@ -71,7 +71,7 @@ def test_names_count_every_record_whatever_its_verdict() -> None:
 
 
 def test_what_descends_from_a_version_that_was_rolled_back_does_not_stand() -> None:
-    records = [*LINE, ruled("v2", "rollback")]
+    records: list[ModelVersion | Ruling] = [*LINE, ruled("v2", "rollback")]
     assert [versions.stands(records, name) for name in ("v1", "v2", "v3")] == [True, False, False]
 
 
