@@ -227,3 +227,10 @@ def test_warm_up_counts_what_counts() -> None:
     assert warm_up([search, *log, search], repeats=True, share=0.5) == (9, 3)
     assert warm_up([search, *log, search], repeats=False, share=0.5) == (9, 4)
     assert not has_repeats([search] * 9 + log[2:], share=1.0)
+
+
+def test_alarms_of_people_are_the_same_after_restarts(world: Any, encoder: TextEncoder, tmp_path: Path) -> None:
+    sensitive = {"drift": {"threshold": 0.5, "reaction_events": 5}, "trigger": {"policy": "never"}}
+    one = outcome(fed(world, encoder, tmp_path / "one", 37, **sensitive))
+    assert len(one["alarms"]) >= 5
+    assert_same(one, outcome(fed(world, encoder, tmp_path / "other", 53, restart_every=3, **sensitive)), ["alarms"])
