@@ -230,7 +230,7 @@ def test_warm_up_counts_what_counts() -> None:
 
 
 def test_alarms_of_people_are_the_same_after_restarts(world: Any, encoder: TextEncoder, tmp_path: Path) -> None:
-    sensitive = {"drift": {"threshold": 0.5, "reaction_events": 5}, "trigger": {"policy": "never"}}
+    sensitive: dict[str, Any] = {"drift": {"threshold": 0.5, "reaction_events": 5}, "trigger": {"policy": "never"}}
     one = outcome(fed(world, encoder, tmp_path / "one", 37, **sensitive))
     assert len(one["alarms"]) >= 5
     assert_same(one, outcome(fed(world, encoder, tmp_path / "other", 53, restart_every=3, **sensitive)), ["alarms"])
