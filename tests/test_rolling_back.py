@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from benchmarks.damage import damaged
 from consumers.loop import Stage
 from consumers.replay import Replay, _adapted
 from producers.synthetic import Plan, World
 from stream import events, messages, topics
+from stream.linear import LinearModel
 from stream.lm import NextItemLM
 from stream.messages import ModelVersion, Ruling
 from stream.records import Output
@@ -29,18 +29,28 @@ def settings(**changes: Any) -> Settings:
         "model": {"dim": 16, "layers": 1, "heads": 2, "context": 20},
         "training": {"warm_up_epochs": 4, "max_steps": 120, "batch_size": 16},
         "trigger": {"policy": "never"},
+        "gate": {"rollback_confidence": 0.9},  # few events, and a model that says little
         "scoring": {"health_events": 50, "blend_prior": 1e5},  # the blend goes on trusting what it is given
     }
     merged: dict[str, Any] = {name: {**base.get(name, {}), **changes.get(name, {})} for name in base | changes}
     return load(**merged)
 
 
+def upside_down(lm: NextItemLM) -> NextItemLM:
+    """What it put first comes last."""
+    if lm.linear is None:
+        raise ValueError("the version must have a linear model")
+    alike, after = (replace(table, weights=-table.weights) for table in (lm.linear.alike, lm.linear.after))
+    weights = lm.weights | {"scale": -lm.weights["scale"]}
+    return NextItemLM(lm.shape, lm.item_ids, weights, LinearModel(lm.linear.item_ids, alike, after), lm.adapted)
+
+
 def forced(run: Replay) -> None:
-    """Put a damaged child of v1 live, past the gate."""
+    """Put a bad child of v1 live, past the gate."""
     store, parent = run.store, run.scorer.shelf.live
     assert parent is not None
-    at = Path(run.settings.store.path) / "damaged"
-    damaged(NextItemLM.load(store.fetch(parent.version)), "everything permuted", np.random.default_rng(0)).save(at)
+    at = Path(run.settings.store.path) / "bad"
+    upside_down(NextItemLM.load(store.fetch(parent.version))).save(at)
     published, now_s = store.publish(at, "v2"), run.scorer.parts[0].clock_s
     version = ModelVersion(
         "v2", "promoted", "v1", now_s, now_s, {}, "forced", "clock", {}, published.path, published.checksum, "",
