@@ -187,6 +187,8 @@ class TriggerHandler:
         gate, live = self._settings.gate, versions.live(self._versions.values(), self._state.now_s)
         if live is None or health.version != live.version or not live.parent or not gate.rollback:
             return []
+        if not versions.stands(self._versions.values(), live.version):
+            return []  # the ruling waits for its time
         if self._watched.version != live.version:
             self._watched = Watch(live.version)
         for block in health.blocks:
@@ -200,9 +202,10 @@ class TriggerHandler:
         found = {"gain": watched.mean, "blocks": float(watched.blocks),
                  "gain_lower": watched.lower(self._settings.gate.rollback_confidence)}  # fmt: skip
         reason = f"its parent {live.parent} is better by {watched.mean:.4f} in log rank over {watched.blocks} blocks"
-        ruling = Ruling(live.version, "rollback", state.now_s, state.now_s, reason, found)
+        from_s = state.now_s + self._settings.trigger.go_live_delay_s  # in replay, whatever a batch holds
+        ruling = Ruling(live.version, "rollback", state.now_s, from_s, reason, found)
         key = f"{live.version}/rollback".encode()
-        if versions.live([*self._versions.values(), ruling], state.now_s) is None:
+        if versions.live([*self._versions.values(), ruling], from_s) is None:
             return []  # there is nothing to go back to
         self._versions[key], self._watched = ruling, Watch()
         state.rulings["rollback"] = state.rulings.get("rollback", 0) + 1
@@ -254,6 +257,8 @@ class TriggerHandler:
             ready = self._state.events >= trigger.warm_up_events and enough and not state.outstanding
             warm_up = Reading("warm-up", float(self._state.events), float(trigger.warm_up_events), ready)
             return [self._issue("warm-up", "", warm_up, [warm_up])] if ready else []
+        if not versions.stands(self._versions.values(), live.version):
+            return []  # nothing goes on from what is about to be rolled back
         self._worth = Worth.of(self._versions.values(), self._settings, state.now_s)
         self._readings = policy.weigh(self._settings, self._population, self._share, self._unknown.share,
                                       state.new_events, state.events, self._worth, state.interval)  # fmt: skip

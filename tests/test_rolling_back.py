@@ -28,7 +28,7 @@ def settings(**changes: Any) -> Settings:
         "users": {"tail": 200},
         "model": {"dim": 16, "layers": 1, "heads": 2, "context": 20},
         "training": {"warm_up_epochs": 4, "max_steps": 120, "batch_size": 16},
-        "trigger": {"policy": "never"},
+        "trigger": {"policy": "never", "go_live_delay_s": 4 * 86_400.0},  # longer than any batch
         "gate": {"rollback_confidence": 0.9},  # few events, and a model that says little
         "scoring": {"health_events": 50, "blend_prior": 1e5},  # the blend goes on trusting what it is given
     }

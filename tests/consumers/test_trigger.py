@@ -363,6 +363,15 @@ def test_a_training_on_from_what_was_rolled_back_is_given_up() -> None:
     assert (after.parent, after.kind) == ("v1", "refresh")
 
 
+def test_a_rollback_waits_for_its_time_and_nothing_goes_on_from_what_fell() -> None:
+    made, rng = second(TriggerHandler(settings(policy="continuous", go_live_delay_s=5_000.0))), np.random.default_rng(1)
+    out = drive(made, [health(n, live="v2", blocks=compared(rng, 0.2)) for n in range(6, 12)])
+    (ruling,) = rulings(out)
+    assert ruling.live_at_s == ruling.at_s + 5_000.0 == 13_000.0
+    (job,) = jobs(drive(made, [health(n, live="v2", blocks=compared(rng, 0.2)) for n in range(12, 15)]))
+    assert (job.parent, job.at_s) == ("v1", 13_000.0)
+
+
 def test_a_rollback_clears_the_evidence_against_the_version() -> None:
     made, rng = second(TriggerHandler(settings(min_new_events=50_000))), np.random.default_rng(1)
     for n in range(6, 30):
