@@ -233,22 +233,32 @@ def share(which: Any) -> float:
     return round(float(np.mean(list(which))), 4)
 
 
-def null(watcher: Watcher, seed: int) -> dict[str, Any]:
-    """Alarms where nothing was planted: with blocks shuffled, and in the order of the log."""
-    rng = np.random.default_rng([seed, 99])
-    people = able(watcher.world)
+def null(watcher: Watcher, seeds: Sequence[int]) -> dict[str, Any]:
+    """Alarms where nothing was planted: with blocks shuffled, once per seed, and in the order of the log."""
     out: dict[str, Any] = {"configured_per_1000": watcher.settings.drift.false_alarms_per_1000}
-    for order in ("shuffled", "natural"):
-        looked = raised = 0
-        for i in rng.permutation(len(people)).tolist():
-            rows, times, _ = people[i]
-            rows = shuffled(rows, times, rng) if order == "shuffled" else rows
-            raised += len(watcher.alarms((rows[:300], times[:300])))
-            looked += max(0, min(300, len(rows)) - (WINDOW + LEAST - 1))
-            if looked >= NULL_EVENTS:
-                break
-        out |= {f"{order}_per_1000": round(1000 * raised / max(1, looked), 4), f"{order}_events": looked}
-    return out
+    found = [flagged(watcher, "shuffled", seed) for seed in seeds]
+    natural, raised = flagged(watcher, "natural", seeds[0])
+    return out | {
+        "shuffled_per_1000": round(1000 * sum(n for _, n in found) / max(1, sum(events for events, _ in found)), 4),
+        "shuffled_per_1000_of_seeds": [round(1000 * n / max(1, events), 4) for events, n in found],
+        "shuffled_events": sum(events for events, _ in found),
+        "natural_per_1000": round(1000 * raised / max(1, natural), 4),
+        "natural_events": natural,
+    }
+
+
+def flagged(watcher: Watcher, order: str, seed: int) -> tuple[int, int]:
+    """Events that the detector looked at in histories as they are, or shuffled, and alarms."""
+    rng = np.random.default_rng([seed, 99])
+    people, looked, raised = able(watcher.world), 0, 0
+    for i in rng.permutation(len(people)).tolist():
+        rows, times, _ = people[i]
+        rows = shuffled(rows, times, rng) if order == "shuffled" else rows
+        raised += len(watcher.alarms((rows[:300], times[:300])))
+        looked += max(0, min(300, len(rows)) - (WINDOW + LEAST - 1))
+        if looked >= NULL_EVENTS:
+            break
+    return looked, raised
 
 
 def discoveries(watcher: Watcher, pairs: int, seed: int, rate: float = 0.1) -> dict[str, Any]:
@@ -294,7 +304,7 @@ def compared(
         "threshold": round(watcher._rules.detector.threshold, 4),  # noqa: SLF001
         "weights": {name: round(weight, 4) for name, weight in asdict(it.space.weights).items()},
         "changes": orders,
-        "null": null(watcher, seeds[0]),
+        "null": null(watcher, seeds),
         "false_discovery": [discoveries(watcher, 4 * pairs, seed) for seed in seeds],
         "microseconds_per_event": round(1e6 * watcher.seconds / max(1, watcher.events), 1),
     }

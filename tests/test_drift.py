@@ -53,7 +53,7 @@ def test_swapped_people_stand_out_ten_events_later(
 
 def test_without_a_change_there_is_little_to_hear_of(watched: tuple[Crowd, Settings]) -> None:
     crowd, _ = watched
-    found = drift.null(drift.Watcher(*watched), 0)
+    found = drift.null(drift.Watcher(*watched), [0])
     assert crowd.space.threshold == pytest.approx(2.44, abs=0.02)
     assert (found["configured_per_1000"], found["shuffled_events"]) == (1.0, 18_500)
     assert found["shuffled_per_1000"] == pytest.approx(11 / 18.5, abs=0.11)  # 11 alarms, or 2 more or less
