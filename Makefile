@@ -15,7 +15,7 @@ TEST_ENV := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1 MPLB
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo replay test lint format bench-floors bench-quality bench-ablation peers docs dashboards clean distclean
+.PHONY: help install demo replay test lint format bench-floors bench-quality bench-ablation bench-drift peers docs dashboards clean distclean
 
 help:  ## list the targets
 	@echo "Meander, a streaming recommender that follows its users as their interests drift"
@@ -52,6 +52,18 @@ bench-quality: $(VENV)/.installed  ## Meander beside what one would build instea
 
 bench-ablation: $(VENV)/.installed  ## what each feature of the blend is worth, left out, as JSON: DATASET, DATA=DIR, ARGS=--no-repeats
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ablation.py --dataset $(DATASET) $(if $(DATA),--path $(DATA)) $(ARGS)
+
+bench-drift: $(VENV)/.installed  ## drift, gate, rollback, policies and refreshes, into runs/bench-drift, hours; DATA=DIR adds ml-100k
+	@mkdir -p runs/bench-drift
+	@for log in online-retail $(if $(DATA),ml-100k); do \
+		where="--dataset $$log"; if [ $$log = ml-100k ]; then where="$$where --path $(DATA)"; fi; \
+		for name in drift reaction gate rollback; do \
+			echo "benchmarks/$$name.py $$where" && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $$where \
+				> runs/bench-drift/$$name-$$log.json || exit 1; done; done
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/population.py > runs/bench-drift/population.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policies.py --log tastes --log users --log online-retail --log online-retail-new \
+		$(if $(DATA),--log ml-100k --path $(DATA)) > runs/bench-drift/policies.json
+	$(BIN)/python benchmarks/refresh.py > runs/bench-drift/refresh.json
 
 peers: .venv-peers/.installed  ## install into .venv-peers what bench-quality can be run against, once: ALS and SASRec of others
 

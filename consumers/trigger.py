@@ -202,10 +202,9 @@ class TriggerHandler:
         found = {"gain": watched.mean, "blocks": float(watched.blocks),
                  "gain_lower": watched.lower(self._settings.gate.rollback_confidence)}  # fmt: skip
         reason = f"its parent {live.parent} is better by {watched.mean:.4f} in log rank over {watched.blocks} blocks"
-        from_s = state.now_s + self._settings.trigger.go_live_delay_s  # in replay, whatever a batch holds
-        ruling = Ruling(live.version, "rollback", state.now_s, from_s, reason, found)
+        ruling = Ruling(live.version, "rollback", state.now_s, self._in_force_s, reason, found)
         key = f"{live.version}/rollback".encode()
-        if versions.live([*self._versions.values(), ruling], from_s) is None:
+        if versions.live([*self._versions.values(), ruling], self._in_force_s) is None:
             return []  # there is nothing to go back to
         self._versions[key], self._watched = ruling, Watch()
         state.rulings["rollback"] = state.rulings.get("rollback", 0) + 1
@@ -220,7 +219,7 @@ class TriggerHandler:
     def _shadow(self, health: ModelHealth) -> list[Output]:
         """Feed the test of the candidate in shadow; rule when it has decided."""
         candidate, state = versions.shadow(self._versions.values(), self._state.now_s), self._state
-        if candidate is None:
+        if candidate is None or _ruling_key(candidate) in self._versions:  # the ruling is not in force yet
             state.shadow, self._test = "", None
             return []
         if state.shadow != candidate.version or self._test is None:
@@ -239,8 +238,8 @@ class TriggerHandler:
                  "mrr_change": test.rr_total / test.weight if test.weight else 0.0}  # fmt: skip
         found = {name: value for name, value in found.items() if np.isfinite(value)}
         reason = f"log-rank gain {test.mean:.4f} over {test.blocks} blocks in shadow"
-        ruling = Ruling(candidate.version, test.verdict, self._state.now_s, self._state.now_s, reason, found)
-        key = f"{candidate.version}/shadow".encode()
+        ruling = Ruling(candidate.version, test.verdict, self._state.now_s, self._in_force_s, reason, found)
+        key = _ruling_key(candidate)
         self._versions[key] = ruling
         self._state.rulings[test.verdict] = self._state.rulings.get(test.verdict, 0) + 1
         self._state.shadow, self._test = "", None
@@ -271,6 +270,11 @@ class TriggerHandler:
             self._held_back(reason, obstacle)
             return []
         return [self._issue("refresh", live.version, reason, self._readings)]
+
+    @property
+    def _in_force_s(self) -> float:
+        """Event time from which a ruling of now holds: in replay at the same event, whatever a batch holds."""
+        return self._state.now_s + self._settings.trigger.go_live_delay_s
 
     @property
     def _idle_s(self) -> float:
@@ -334,3 +338,7 @@ class TriggerHandler:
             state.told.append(once)
             self.journal.append({"event": "training-held-back", "trigger": reason.trigger, "because": obstacle,
                                  "new_events": state.new_events, **numbers(self._readings)})  # fmt: skip
+
+
+def _ruling_key(candidate: ModelVersion) -> bytes:
+    return f"{candidate.version}/shadow".encode()

@@ -96,8 +96,8 @@ def test_on_a_terminal_everything_is_seen() -> None:
         shown.refresh()
     text = out.getvalue()
     for words in ("the season", "2011-09-01 00:00", "1,234", "silent", "on arrival", ".120", "served", ".090",
-                  "popularity", ".030", "alarms of users", "Page-Hinkley", "promoted (warm-up, 32 s)", "Red mug", "Flower pot",
-                  "Close to your interests.", "v1"):  # fmt: skip
+                  "popularity", ".030", "alarms of users", "Page-Hinkley", "promoted (warm-up, 32 s)", "Red mug",
+                  "Flower pot", "Close to your interests.", "v1"):  # fmt: skip
         assert words in text, words
 
 

@@ -154,7 +154,8 @@ def test_what_answers_a_change_learns_what_came_since_and_holds_out_half(world: 
     second = world.tuned("refresh", "v1", gain=0.2, began_s=36 * 60.0)
     assert (learned(world.plans[1])[0], learned(world.plans[1])[-1]) == (36 * 60.0, 37 * 60.0 + 0.029)
     assert len(world.plans[1].histories) == 38 * 30  # the rest is there for replay
-    assert (second.gate["hold_out_from_s"], second.gate["fresh_from_s"]) == (38 * 60.0, pytest.approx(1_140.029))
+    assert second.gate["hold_out_from_s"] == 38 * 60.0
+    assert second.gate["fresh_from_s"] == pytest.approx(1_140.029)
     walks(world.bus, 40, 50)
     world.tuned("refresh", "v2", gain=0.2)
     assert learned(world.plans[2])[0] == 20 * 60.0  # what was passed over is new still

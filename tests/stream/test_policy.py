@@ -49,7 +49,8 @@ def test_drift_takes_what_promises_most_of_what_is_worth_it() -> None:
     assert policy.strongest(weighed(rules, 5_000, interval=20_000)) is None  # but a young model is not old
     new = policy.strongest(weighed(rules, 8_000, share, unknown=0.6))
     assert new is not None
-    assert (new.trigger, new.gain) == ("new-items", pytest.approx(0.3 * 0.6 * 8_000))
+    assert new.trigger == "new-items"
+    assert new.gain == pytest.approx(0.3 * 0.6 * 8_000)
 
 
 def test_a_stale_model_is_trained_whatever_that_is_worth() -> None:
