@@ -255,7 +255,7 @@ TREE = {
     "producers/": "logs, data sets and synthetic users, played into the topics",
     "tests/": "mirrors the tree; beside it what holds for all: layers, handlers, pages, containers",
     "benchmarks/": "quality beside baselines, drift planted and found, gate, rollback, policies, refreshes; JSON",
-    "docs/": "operations.md (and runbook), quality.md, drift.md, topics.md, settings.md (generated), LOG.md (experiments)",
+    "docs/": "operations.md (and runbook), quality.md, drift.md, topics.md, settings.md (generated), LOG.md",
     "deploy/Dockerfile": "one image for all five consumers",
     "deploy/prometheus/": "what is scraped, recording and alerting rules, and tests of every alert",
     "deploy/grafana/": "two dashboards, the code that writes them, and the provisioning",
