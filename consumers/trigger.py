@@ -260,7 +260,8 @@ class TriggerHandler:
             return []  # nothing goes on from what is about to be rolled back
         self._worth = Worth.of(self._versions.values(), self._settings, state.now_s)
         self._readings = policy.weigh(self._settings, self._population, self._share, self._unknown.share,
-                                      state.new_events, state.events, self._worth, state.interval)  # fmt: skip
+                                      state.new_events, state.events, self._worth, state.interval,
+                                      self._unlearned(live))  # fmt: skip
         reason = policy.strongest(self._readings)
         if reason is None:
             self._weighed()
@@ -270,6 +271,11 @@ class TriggerHandler:
             self._held_back(reason, obstacle)
             return []
         return [self._issue("refresh", live.version, reason, self._readings)]
+
+    def _unlearned(self, live: ModelVersion) -> int:
+        """Interactions after the data of the live version."""
+        seen = self._state.seen.items()
+        return sum(max(one.through + 1 - live.horizon.get(partition, 0), 0) for partition, one in seen)
 
     @property
     def _in_force_s(self) -> float:

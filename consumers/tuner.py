@@ -66,8 +66,8 @@ class Split:
 
     def kept(self, job: TrainingJob) -> dict[str, float]:
         """What the version's record says of it."""
-        narrow = job.segment or self.news_from_s > self.fresh_from_s
-        return {"hold_out_from_s": self.hold_out_from_s} | ({"fresh_from_s": self.fresh_from_s} if narrow else {})
+        passed_over = {"fresh_from_s": self.fresh_from_s} if job.segment else {}
+        return {"hold_out_from_s": self.hold_out_from_s} | passed_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ class TunerHandler:
     candidate against its parent on the held-out events. 5. Publish what was not refused. 6. Write the version's record.
     What was held out is new to the next training: the record's gate numbers say from when on (`hold_out_from_s`).
 
-    A job that knows when what it answers began learns what came since, beside replay, and holds out at most half of it;
-    one that is about a segment learns the news of that segment's people. Of what it passed over the version says
-    nothing, so that the next training still takes it as new (`fresh_from_s`).
+    A job that knows when what it answers began holds out at most half of what came since; one that is about a segment
+    learns, beside replay, what that segment's people have done since. Of what it passed over the version says nothing,
+    so that the next training still takes it as new (`fresh_from_s`).
 
     A job whose version is on record already is passed over.
     """
@@ -230,7 +230,8 @@ class TunerHandler:
         held = int(min(self._settings.gate.hold_out * data.window, MOST_HELD_OUT * len(unseen)))
         if not held:
             raise TrainingError(f"a refresh needs at least 2 interactions that {parent.version} has not learned")
-        return Split(fresh_from_s, max(fresh_from_s, job.began_s), float(unseen[-held]))
+        news_from_s = max(fresh_from_s, job.began_s) if job.segment else fresh_from_s
+        return Split(fresh_from_s, news_from_s, float(unseen[-held]))
 
     def _plan(self, job: TrainingJob, data: Gathered, parent: ModelVersion | None, scratch: Path, split: Split) -> Plan:
         learned = [event for event in data.log if event.at_s < split.hold_out_from_s]

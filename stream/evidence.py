@@ -213,7 +213,7 @@ class Population:
 
 
 def readings(
-    population: Population, share: AlarmShare, unknown: float, limits: Limits, new_events: int, before: int
+    population: Population, share: AlarmShare, unknown: float, limits: Limits, new_events: int, age: float
 ) -> list[Reading]:
     """All evidence of policy `drift`, with its size; what it is worth others judge (`stream.worth`).
 
@@ -223,7 +223,7 @@ def readings(
         unknown: share of interactions about items that the live version does not know.
         limits: what counts.
         new_events: interactions since the last training.
-        before: interactions before it.
+        age: of the live version, in e-folds by which the log has grown since its data ended.
     """
     rise, segment = population.risen, population.risen_segment
     named, part, of = segment if segment else ("", None, 0.0)
@@ -236,7 +236,7 @@ def readings(
                 segment=named, began_s=part.began_s if part else 0.0),
         Reading("users", share.p_value, limits.p_value, many, min(moved, 1.0)),
         Reading("new-items", unknown, limits.unknown_share, unknown >= limits.unknown_share, unknown),
-        Reading("staleness", float(new_events), float(limits.most), True, log1p(new_events / max(before, 1))),
+        Reading("staleness", float(new_events), float(limits.most), True, age),
     ]  # fmt: skip
 
 

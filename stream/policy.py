@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from math import log1p
 
 from stream.evidence import AlarmShare, Limits, Population, Reading, readings
 from stream.settings import Settings, Trigger
@@ -25,6 +26,7 @@ def weigh(
     events: int,
     worth: Worth | None = None,
     interval: int = 0,
+    unlearned: int | None = None,
 ) -> list[Reading]:
     """What the configured policy looks at, as it stands; nothing at all under `never`.
 
@@ -40,6 +42,7 @@ def weigh(
         events: interactions in all.
         worth: what earlier refreshes say; None: there were none.
         interval: interactions between the last two trainings.
+        unlearned: interactions after the live version's data; None: as many as since the last training.
 
     >>> settings = Settings(trigger=Trigger(policy="clock", clock_events=100))
     >>> found = weigh(settings, Population(50_000), AlarmShare(1000, 0.001), 0.0, 100, 900)
@@ -56,7 +59,9 @@ def weigh(
     limits = Limits(
         trigger.alarm_p_value, trigger.unknown_share, trigger.max_staleness_events, settings.drift.reaction_events
     )
-    found = readings(population, share, unknown, limits, new_events, events - new_events)
+    unlearned = new_events if unlearned is None else unlearned
+    age = log1p(unlearned / max(events - unlearned, 1))
+    found = readings(population, share, unknown, limits, new_events, age)
     return [_weighed(reading, worth, new_events, interval, limits) for reading in found]
 
 

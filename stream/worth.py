@@ -47,12 +47,12 @@ class Worth:
         rolled back. One that is still in shadow says nothing yet. A training costs its optimiser steps: seconds
         depend on what else a machine does, and the same log must lead to the same decisions.
         """
-        book = _Book()
+        book, most = _Book(), settings.training.max_refresh_steps
         for record in records:
             book.take(record, now_s)
         gained = {reason: rate * units for reason, (rate, units) in PRIOR.items()}
         units = {reason: units for reason, (_, units) in PRIOR.items()}
-        steps, refreshes, seconds = float(settings.training.max_refresh_steps), 0, 0.0
+        steps, refreshes, seconds = float(min(book.first or most, most)), 0, 0.0
         for version, gain in book.outcomes():
             size = version.evidence.get("size", 0.0)
             if version.trigger in units and size > 0:
@@ -84,6 +84,7 @@ class _Book:
 
     versions: dict[str, ModelVersion] = field(default_factory=dict)
     rulings: dict[str, Ruling] = field(default_factory=dict)  # the newest, by version
+    first: int = 0  # steps of the first training, what a refresh is thought to take before there was one
 
     def take(self, record: ModelVersion | Ruling, now_s: float) -> None:
         if record.live_at_s > now_s:
@@ -93,6 +94,8 @@ class _Book:
                 self.rulings[record.version] = record
         elif record.parent and record.steps:
             self.versions[record.version] = record
+        elif record.steps:
+            self.first = record.steps
 
     def outcomes(self) -> list[tuple[ModelVersion, float]]:
         out: list[tuple[ModelVersion, float]] = []

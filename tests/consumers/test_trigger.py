@@ -55,7 +55,7 @@ def version(
     name: str = "v1", job: str = "j1", verdict: str = "promoted", parent: str = "", live_at_s: float = 0.0
 ) -> Record:
     made = ModelVersion(
-        name, verdict, parent, 0.0, live_at_s, {0: 9}, job, "warm-up", {}, name, "", "", 1, 1.0, 1, {}, 0.0
+        name, verdict, parent, 0.0, live_at_s, {0: WARM_UP}, job, "warm-up", {}, name, "", "", 600, 1.0, 1, {}, 0.0
     )
     return Record("model-versions", 0, 0, name.encode(), messages.encode(made))
 
@@ -152,7 +152,7 @@ def refreshed(n: int, trigger: str, verdict: str, gain: float = 0.0) -> list[Rec
     """`n` earlier refreshes, of 600 steps each."""
     made = [
         ModelVersion(
-            f"v{k}", verdict, "v1", 0.0, 0.0, {}, f"x{k}", trigger, {"size": 0.5}, "", "", "", 600, 20.0, 1,
+            f"v{k}", verdict, "v1", 0.0, 0.0, {0: WARM_UP}, f"x{k}", trigger, {"size": 0.5}, "", "", "", 600, 20.0, 1,
             {"gain": gain}, 0.0,
         )
         for k in range(2, 2 + n)

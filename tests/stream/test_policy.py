@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, log
 from typing import Any, Literal
 
 import pytest
@@ -82,3 +82,15 @@ def test_what_holds_a_training_back(new_events: int, since_s: float, outstanding
 
 def test_a_clock_is_held_back_by_its_own_count_only() -> None:
     assert policy.obstacle(Trigger(policy="clock", clock_events=10, min_new_events=100), 10, inf, False) == ""
+
+
+def test_age_is_that_of_what_is_live_not_of_the_last_training() -> None:
+    rules, share = load(trigger={"step_worth": 1.0}), AlarmShare(1_000, 0.001)
+
+    def age(unlearned: int | None) -> Reading:
+        found = policy.weigh(rules, Population(50_000), share, 0.0, 3_000, 20_000, None, 0, unlearned)
+        return next(reading for reading in found if reading.trigger == "staleness")
+
+    assert age(10_000).size == pytest.approx(log(2))  # 10,000 that it knows, as many that it does not
+    assert age(10_000).gain == pytest.approx(0.1 * log(2) * 3_000)
+    assert age(None).size == age(3_000).size == pytest.approx(log(20 / 17))

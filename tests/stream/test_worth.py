@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from stream.messages import ModelVersion, Ruling
@@ -62,3 +63,11 @@ def test_the_price_is_the_mean_of_past_trainings_in_steps() -> None:
     worth = Worth.of([refresh("v2", "refused", 0.0), refresh("v3", "refused", 0.0)], Settings(), 0.0)
     assert worth.price == pytest.approx(3 * (600 + 300 + 300) / 3)
     assert (worth.refreshes, worth.seconds) == (2, 20.0)
+
+
+def test_before_a_refresh_the_first_training_says_what_one_takes() -> None:
+    first = msgspec.structs.replace(refresh("v1", "promoted", 0.0), parent="", steps=250)
+    assert Worth.of([first], Settings(), 0.0).price == 3 * 250
+    long = msgspec.structs.replace(first, steps=1_400)  # a first one may take more
+    assert Worth.of([long], Settings(), 0.0).price == 3 * 600
+    assert Worth.of([first, refresh("v2", "refused", 0.0)], Settings(), 0.0).price == 3 * (250 + 300) / 2
