@@ -153,7 +153,7 @@ def _refreshes(bus: Bus, lists: list[Record]) -> list[Refresh]:
             decided_s = jobs[version.job_id].timestamp_ms / 1e3
             out.append(
                 Refresh(
-                    version.version, version.verdict, float(health_s[health_s <= decided_s].max(initial=np.nan)),
+                    version.version, version.verdict, float(health_s[health_s <= decided_s].max(initial=-np.inf)),
                     decided_s, version.published_s, record.timestamp_ms / 1e3,
                     first.get(version.version, np.nan), version.seconds,
                 )

@@ -312,7 +312,7 @@ class TriggerHandler:
                           policy.seed_of(self._settings.seed, job_id), reason.segment, reason.began_s,
                           text=reason.trigger not in policy.OF_TASTE)  # fmt: skip
         self.journal.append({"event": "training-decided", "job": job_id, "kind": kind, "trigger": reason.trigger,
-                             "parent": parent, "new_events": self._state.new_events, "segment": reason.segment,
+                             "parent": parent, "new_events": self._state.new_events, "people_of": reason.segment,
                              "began_s": reason.began_s, **evidence})  # fmt: skip
         state.jobs[reason.trigger] = state.jobs.get(reason.trigger, 0) + 1
         state.interval = state.new_events
