@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import exp, log1p
+from math import exp
 
 import numpy as np
 import pytest
@@ -125,14 +125,14 @@ def test_readings_tell_now_threshold_and_size() -> None:
     rise = Rise(blocks=30, mean=4.0, after=4.5, risen=True, began_s=60.0)
     population.streams |= {EVERYBODY: Rise(blocks=40), "Toys": rise}
     share.add(1_000, 0)
-    assert readings(population, share, 0.2, LIMITS, 300, 600) == [
+    assert readings(population, share, 0.2, LIMITS, 300, 0.5) == [
         Reading("population", 0.0, 0.0, False),
         Reading("segment", 0.5, 0.0, True, 0.5 * 30 / 40, segment="Toys", began_s=60.0),
         Reading("users", 1.0, 1e-4, False),
         Reading("new-items", 0.2, 0.1, True, 0.2),
-        Reading("staleness", 300.0, 200.0, True, log1p(0.5)),
+        Reading("staleness", 300.0, 200.0, True, 0.5),
     ]
     population.streams[EVERYBODY] = Rise(blocks=40, mean=4.0, after=4.25, risen=True, began_s=30.0)
-    first = readings(population, share, 0.2, LIMITS, 300, 600)[0]
+    first = readings(population, share, 0.2, LIMITS, 300, 0.5)[0]
     assert first == Reading("population", 0.25, 0.0, True, 0.25, began_s=30.0)
     assert numbers([first])["population"] == 0.25
