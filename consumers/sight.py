@@ -72,26 +72,27 @@ class Viewer:
         """A person as of now, among these candidates (N,); `counts` (N,) are those of the ranker."""
         self.ranker.space = self.items.in_space()
         pasts = who.past.speaking(who.profile.changed_s, who.odds)
-        raw = [self._features(part, who, past, counts) for _, past in pasts]
+        logits = [self._logits(past) for _, past in pasts]
+        raw = [self._features(part, who, past, of, counts) for (_, past), of in zip(pasts, logits, strict=True)]
         each, facts = [standardise(one, candidates) for one in raw], [past.facts(part.clock_s) for _, past in pasts]
         shares = [share for share, _ in pasts]
         return Sight(
             _averaged(list(zip(shares, each, strict=True))),
             _averaged(list(zip(shares, facts, strict=True))),
             np.expm1(raw[0][0]),
-            self._logits(who.past),
+            logits[0],
             candidates,
             pasts,
             _contest(part, each, facts, candidates) if len(pasts) > 1 else None,
         )
 
-    def _features(self, part: Part, who: Who, past: Past, counts: Doubles) -> Doubles:
-        """Raw features (F, N) of one past."""
+    def _features(self, part: Part, who: Who, past: Past, logits: Floats | None, counts: Doubles) -> Doubles:
+        """Raw features (F, N) of one past, after which the live model has these logits (N,)."""
         live, owned = self.items.filled(self.shelf.live), list(past.owned)
         linear = live.linear(owned) if live else None
         peers = part.peers.scores(who.user_id, owned, part.clock_s, len(counts))
         view = self._view(part, who, past)
-        return self.ranker.features(view, part.clock_s, self._logits(past), linear, peers, counts)
+        return self.ranker.features(view, part.clock_s, logits, linear, peers, counts)
 
     def _view(self, part: Part, who: Who, past: Past) -> View:
         profile, repeats = who.profile, self.config.repeats

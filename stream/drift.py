@@ -83,13 +83,29 @@ class Found:
     threshold: float
 
 
-def page_hinkley(threshold: float, usual: float) -> drift.PageHinkley:
-    """A river detector of signals above the usual one, as it begins."""
-    detector = drift.PageHinkley(min_instances=1, delta=0.0, threshold=threshold, alpha=1.0, mode="up")
+def page_hinkley(
+    threshold: float, usual: float, *, delta: float = 0.0, known: int = KNOWN, sums: tuple[float, float] = (0.0, 0.0)
+) -> drift.PageHinkley:
+    """A river detector of values above the usual one, as it begins or goes on.
+
+    Args:
+        threshold: that the statistic must reach.
+        usual: the mean of values without a rise.
+        delta: a rise below this is not looked for.
+        known: how often the usual value counts in the detector's mean.
+        sums: the sum so far, and its minimum; see `sums_of`.
+    """
+    detector = drift.PageHinkley(min_instances=1, delta=delta, threshold=threshold, alpha=1.0, mode="up")
     held = vars(detector)
-    vars(held["_x_mean"]).update(n=KNOWN, _mean=usual)
-    held.update(_sum_increase=0.0, _min_increase=0.0)
+    vars(held["_x_mean"]).update(n=known, _mean=usual)
+    held.update(_sum_increase=sums[0], _min_increase=sums[1])
     return detector
+
+
+def sums_of(detector: drift.PageHinkley) -> tuple[float, float]:
+    """The detector's sum so far, and its minimum; their difference is its statistic."""
+    held = vars(detector)
+    return held["_sum_increase"], held["_min_increase"]
 
 
 class Detector:
@@ -130,8 +146,8 @@ class Detector:
         for value in values:
             detector.update(value)  # type: ignore[no-untyped-call]
             if detector.drift_detected:
-                held = vars(detector)
-                return Found(SIGNAL, held["_sum_increase"] - held["_min_increase"], self.threshold)
+                total, lowest = sums_of(detector)
+                return Found(SIGNAL, total - lowest, self.threshold)
         return None
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import expm1, log, sqrt
 
-from river import drift
+from stream.drift import page_hinkley, sums_of
 
 BATCH = 10  # blocks that make a value
 LONGEST = 150  # values that the reference reaches back
@@ -201,12 +201,10 @@ class Rise:
 
     def _hinkley(self, z: float, limit: float) -> bool:
         """One step of river's detector, of whose state two numbers matter: values come less their mean already."""
-        detector = drift.PageHinkley(min_instances=1, delta=DELTA, threshold=limit, alpha=1.0, mode="up")
-        held = vars(detector)
-        vars(held["_x_mean"]).update(n=10**12, _mean=0.0)  # so many values of 0 that one more does not move it
-        held.update(_sum_increase=self.sum, _min_increase=self.low)
+        # so many values of 0 that one more does not move their mean
+        detector = page_hinkley(limit, 0.0, delta=DELTA, known=10**12, sums=(self.sum, self.low))
         detector.update(min(max(z, -WIDEST), WIDEST))  # type: ignore[no-untyped-call]
-        self.sum, self.low = held["_sum_increase"], held["_min_increase"]
+        self.sum, self.low = sums_of(detector)
         if self.sum == self.low:
             self.sum = self.low = 0.0
         return bool(detector.drift_detected)
