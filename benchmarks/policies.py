@@ -10,6 +10,9 @@ are written to `--out` when it ends, and an arm that lies there is not played ag
 Compared are hits at 10 of the same tested events, over the whole log and, where a change was planted, in the `--after`
 events that follow it; the interval is of a bootstrap over people with all their events (95 %), made-up people of
 different seeds being different people. Training seconds are those of refreshes; the first training is the same for all.
+
+A log called `…-relabelled` is a real one in which half of the items trade places (`benchmarks.splice`) after `CHANGE` of
+it: a change that is planted where people, baskets and popularity are real; which items do follows from the seed.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import worlds
+from benchmarks.splice import relabelled
 from consumers.replay import replay as play
 from producers import datasets
 from producers.datasets import Dataset
@@ -37,8 +41,11 @@ from stream.settings import Settings, load
 Doubles = NDArray[np.float64]
 
 POLICIES = ("never", "clock", "continuous", "drift", "matched")
+PLANTED = "-relabelled"
+CHANGE = 0.6  # of a relabelled log lies before its change
 REAL = {"online-retail": (datasets.ONLINE_RETAIL, True), "online-retail-new": (datasets.ONLINE_RETAIL, False),
         "ml-100k": (datasets.ML_100K, False)}  # fmt: skip
+LOGS = (*REAL, *(name + PLANTED for name in REAL), *worlds.PLANTS, *worlds.CALM)
 TOLD = ("at", "trigger", "verdict", "steps", "seconds", "evidence", "gate")  # of each training
 DRAWS = 2_000
 K = 10
@@ -60,11 +67,23 @@ class Arm:
 
 def data_of(arm: Arm, given: argparse.Namespace) -> Dataset:
     """The log of an arm."""
-    if arm.log in REAL:
-        whole = datasets.load(REAL[arm.log][0], given.path if arm.log == "ml-100k" else None)
-        return Dataset(arm.log, whole.items, datasets.head(whole.interactions, given.limit))
+    if real := real_of(arm.log):
+        whole = datasets.load(REAL[real][0], given.path if real == "ml-100k" else None)
+        log = list(datasets.head(whole.interactions, given.limit))
+        return Dataset(arm.log, whole.items, relabelled(log, int(CHANGE * len(log)), arm.seed) if planted(arm) else log)
     made = worlds.world(arm.log, arm.seed, given.events)
     return Dataset(arm.log, made.items, list(made.interactions()))
+
+
+def real_of(log: str) -> str:
+    """The real log that it is, with or without a change planted in it; "" for a made-up one."""
+    name = log.removesuffix(PLANTED)
+    return name if name in REAL else ""
+
+
+def planted(arm: Arm) -> bool:
+    """Whether a change is planted in its log."""
+    return arm.log in worlds.PLANTS or arm.log.endswith(PLANTED)
 
 
 def settings_of(arm: Arm, given: argparse.Namespace, every: int) -> Settings:
@@ -73,10 +92,10 @@ def settings_of(arm: Arm, given: argparse.Namespace, every: int) -> Settings:
     trigger: dict[str, Any] = {"policy": policy, "go_live_delay_s": given.delay} | (
         {"clock_events": every} if every else {}
     )
-    if arm.log not in REAL:
+    if not (real := real_of(arm.log)):
         return worlds.settings(arm.seed, **trigger)
     training = {"max_refresh_steps": given.training} if given.training else {}
-    return load(trigger=trigger, training=training, scoring={"repeats": REAL[arm.log][1]}, seed=arm.seed)
+    return load(trigger=trigger, training=training, scoring={"repeats": REAL[real][1]}, seed=arm.seed)
 
 
 def played(arm: Arm, given: argparse.Namespace) -> dict[str, Any]:
@@ -86,14 +105,14 @@ def played(arm: Arm, given: argparse.Namespace) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
     every = matched_every(Arm(arm.log, "drift", arm.seed), given) if arm.policy == "matched" else 0
-    if arm.policy == "clock" and arm.log not in REAL:
+    if arm.policy == "clock" and not real_of(arm.log):
         every = given.events // 5
     data, users, ranks = data_of(arm, given), dict[str, int](), list[tuple[int, int]]()
 
     def on_tested(user: str, rank: int | None) -> None:
         ranks.append((users.setdefault(user, len(users)), -1 if rank is None else rank))
 
-    encoder = None if arm.log in REAL else worlds.Words()
+    encoder = None if real_of(arm.log) else worlds.Words()
     cpu_s = time.process_time()
     result = play(
         arm.log, data.items, data.interactions, settings_of(arm, given, every), encoder=encoder, on_tested=on_tested
@@ -106,7 +125,7 @@ def played(arm: Arm, given: argparse.Namespace) -> dict[str, Any]:
         "training_seconds": round(sum(t["seconds"] for t in refreshes), 2), "steps": sum(t["steps"] for t in refreshes),
         "cpu_seconds": round(time.process_time() - cpu_s, 1), "wall_seconds": result["wall_seconds"],
         "trainings": [{name: t[name] for name in TOLD} for t in refreshes],
-        "changed_at": changed_at(arm, data, result["warm_up_events"]),
+        "changed_at": changed_at(arm, data, result["warm_up_events"], result["repeats"]),
         "users": [user for user, _ in ranks], "ranks": [rank for _, rank in ranks],
     }  # fmt: skip
     path.with_suffix(".part").write_text(json.dumps(kept), encoding="utf-8")
@@ -128,11 +147,17 @@ def matched_every(drift: Arm, given: argparse.Namespace) -> int:
     return max(apart if apart * refreshes <= records else records // refreshes, 1) * each
 
 
-def changed_at(arm: Arm, data: Dataset, before: int) -> int | None:
-    """Number of the first tested event after the planted change; made-up logs test every event after the warm-up."""
-    if arm.log not in worlds.PLANTS:
+def changed_at(arm: Arm, data: Dataset, before: int, repeats: bool) -> int | None:
+    """Number of the first tested event after the planted change: tested is whatever counts, after the warm-up."""
+    if not planted(arm):
         return None
-    return sum(event.at_s < worlds.CHANGE_S for event in data.interactions) - before
+    log, seen, tested = list(data.interactions), set[tuple[str, str | None]](), 0
+    change = int(CHANGE * len(log)) if real_of(arm.log) else sum(event.at_s < worlds.CHANGE_S for event in log)
+    for number, event in enumerate(log[:change]):
+        pair = event.user_id, event.item_id
+        tested += number >= before and (repeats or pair not in seen)
+        seen.add(pair)
+    return tested
 
 
 def compared(ones: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], after: int | None) -> dict[str, Any]:
@@ -146,7 +171,7 @@ def compared(ones: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], a
             raise ValueError(f"{one['log']}: the arms must have tested the same events")
         hits.append(np.array([_hits(one["ranks"]), _hits(other["ranks"])])[:, chosen])
         people.append(users[chosen] + offset)
-        offset += 0 if one["log"] in REAL else int(users.max()) + 1
+        offset += 0 if real_of(one["log"]) else int(users.max()) + 1
     taken = np.concatenate(hits, axis=1)  # (2, n)
     _, codes = np.unique(np.concatenate(people), return_inverse=True)
     sums = np.array([np.bincount(codes, row) for row in taken])  # (2, people)
@@ -183,7 +208,7 @@ def table(
         out[log] = {"policies": {p: _summed(found) for p, found in by.items()}}
         for other in (p for p in policies if p != "drift" and "drift" in policies):
             out[log][f"drift against {other}"] = compared(by["drift"], by[other], None)
-            if log in worlds.PLANTS:
+            if all(o["changed_at"] is not None for o in by["drift"]):
                 out[log][f"drift against {other}, after the change"] = compared(by["drift"], by[other], after)
         if {"drift", "continuous"} <= by.keys():
             seconds = [sum(o["training_seconds"] for o in by[p]) for p in ("drift", "continuous")]
@@ -201,7 +226,7 @@ def _summed(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    out.add_argument("--log", action="append", choices=[*REAL, *worlds.PLANTS, *worlds.CALM], help="may be given often")
+    out.add_argument("--log", action="append", choices=LOGS, help="may be given often")
     out.add_argument("--path", type=Path, help="where ml-100k lies")
     out.add_argument("--policies", default=",".join(POLICIES), help="of " + ", ".join(POLICIES))
     out.add_argument("--seeds", default="0", help="such as 0,1,2")

@@ -1,14 +1,19 @@
-"""A planted switch in a real log: from some event on, one person does what another one does.
+"""Changes planted in a real log: one person goes on as another one, or items trade places.
+
+`splice`: from some event on, one person does what another one does.
 
 The later events of A are those of B, at B's own times and in B's own blocks, under A's name and with what is known of
 A; what A did later and what B did before are left out. B begins again only after A has ended, so nothing comes before
 its time, and no B is tested in their own right. Whom to join is decided on the whole log; nothing tested sees it.
+
+`relabelled`: from some event on, half of the items stand for others about as popular. Who comes, when, and how much
+they take stays as it was; what goes with what does not, so all that was learned of these items is wrong.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -23,6 +28,7 @@ Floats = NDArray[np.float32]
 LEAST = 20  # interactions before a switch, and after it
 LEARNED = 0.25  # of the log: nobody switches before
 DIMENSIONS = 32  # of the vectors by which people are told to be unlike
+BAND = 20  # items that follow each other in popularity, among which some trade places
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,28 @@ def splice(interactions: Iterable[Interaction], pairs: int, seed: int, *, dissim
         {user: halves[user] for user in joined},
         {user: halves[user] for user in left},
     )
+
+
+def relabelled(interactions: Sequence[Interaction], at: int, seed: int, share: float = 0.5) -> list[Interaction]:
+    """The log, in which from event `at` on a share of the items known by then trade places with each other.
+
+    >>> log = [Interaction(event_id=str(n), user_id="a", item_id=str(n % 9), at=n * 1000) for n in range(90)]
+    >>> made = relabelled(log, at=45, seed=0)
+    >>> made[:45] == log[:45], sorted({e.item_id for e in made[45:]}) == sorted({e.item_id for e in log[45:]})
+    (True, True)
+    >>> {one.item_id for one, other in zip(made, log) if one.item_id != other.item_id} <= set("012345678")
+    True
+    """
+    counts = Counter(event.item_id for event in interactions[:at] if event.item_id is not None)
+    known = sorted(counts, key=lambda item: (-counts[item], item))
+    rng, now = np.random.default_rng([seed, at]), dict[str | None, str]()
+    for begin in range(0, len(known), BAND):
+        chosen = [item for item in known[begin : begin + BAND] if rng.random() < share]
+        now |= dict(zip(chosen, [*chosen[1:], *chosen[:1]], strict=True))
+    return [
+        *interactions[:at],
+        *(msgspec.structs.replace(event, item_id=now.get(event.item_id, event.item_id)) for event in interactions[at:]),
+    ]
 
 
 def _half(log: list[Interaction], own: list[int]) -> int:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from consumers.stages import Stage, Stages
 from stream import change, profile, topics
-from stream.drift import DETECTOR, Found
+from stream.drift import DETECTOR, Detector, Found, Weights
 from stream.errors import BadRecord, StateError, StoreError
 from stream.events import Erasure, Interaction
 from stream.events import decode as read
@@ -43,8 +43,8 @@ class Part:
 
     states: dict[str, bytes] = field(default_factory=dict)  # user id -> packed state
     size: int = 0  # bytes of all of them
-    stage: int = 0  # index of the space in use
-    seen: set[str] = field(default_factory=set)  # names of the spaces of restored states
+    stage: int = 0  # index of the space and detector in use
+    newest_s: float = 0.0  # event time, of all that was folded
 
     def put(self, user_id: str, packed: bytes) -> None:
         """Keep a state."""
@@ -75,7 +75,7 @@ class InterestHandler:
     ends. Texts and events about no item are in no block and break no run; a block that begins after them does, as its
     events are to be tested with what they told. A new space takes over, partition by partition, at the first
     interaction whose event time has reached the version's `live_at_s`; a person's state is then rebuilt from its tail
-    when it is next touched.
+    when it is next touched. A detector that a refresh calibrated anew takes over in the same way, in the space that is.
 
     An interaction is dropped as a duplicate when its event id is among the person's recent ones, or its offset is
     not above the newest one folded (after a crash on a broker without transactions it is read again).
@@ -131,7 +131,7 @@ class InterestHandler:
             state = profile.unpack(record.value)
         except BadRecord as error:
             raise StateError(f"{record.where} must be a user state: {error}") from None
-        part.seen.add(state.space)
+        part.newest_s = max(part.newest_s, state.last_s)
         part.put(state.user_id, profile.pack(state))
 
     def forget(self, user_id: str) -> Iterable[Output]:
@@ -248,12 +248,13 @@ class InterestHandler:
     # spaces
 
     def _stage(self, part: Part, at_s: float) -> Stage:
-        """The space that serves this partition from here on."""
-        before = part.stage
-        part.stage = self._stages.due(before, at_s)
+        """The space and the detector that serve this partition from here on."""
+        before, part.newest_s = part.stage, max(part.newest_s, at_s)
+        part.stage = self._stages.due(before, part.newest_s)
         stage = self._stages.at(part.stage)
         if part.stage != before:
-            self.journal.append({"event": "space-adopted", "space": stage.rules.space.name})
+            limit = stage.rules.detector.threshold if stage.rules.detector.on else None
+            self.journal.append({"event": "space-adopted", "space": stage.rules.space.name, "threshold": limit})
         return stage
 
     @staticmethod
@@ -270,8 +271,17 @@ class InterestHandler:
 
     def _version(self, record: Record) -> Iterable[Output]:
         version = decode_version(record.value) if record.value is not None else None
-        if not isinstance(version, ModelVersion) or not version.space or self._stages.knows(version.space):
+        if not isinstance(version, ModelVersion):
             return []
+        if version.space and not self._stages.knows(version.space):
+            self._space(version)
+        if version.detector and self._settings.drift.threshold == "auto":
+            *weights, threshold = version.detector
+            self._stages.calibrate(Detector(Weights(*weights), threshold), version.live_at_s)
+        return []
+
+    def _space(self, version: ModelVersion) -> None:
+        """Take in the space that a version ships."""
         try:
             space = self._load(version)
             why = "" if space else "there is none in its directory"
@@ -280,11 +290,6 @@ class InterestHandler:
         if space is None or space.name != version.space or not self._stages.add(space, version.live_at_s):
             why = why or "its name or the size of its base vectors is another"
             self.journal.append({"event": "space-refused", "version": version.version, "because": why})
-            return []
-        for part in self._parts.values():
-            if space.name in part.seen:  # it served before the restart
-                part.stage = self._stages.last
-        return []
 
     # erasure
 

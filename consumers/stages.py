@@ -1,13 +1,14 @@
-"""The drift spaces that the interest consumer uses one after the other, each with the items placed in it."""
+"""The drift spaces and detectors that the interest consumer uses one after the other, with the items placed in them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream import profile
+from stream.drift import Detector
 from stream.errors import BadRecord
 from stream.messages import as_vector
 from stream.places import Places
@@ -19,7 +20,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A space with the items in it; it serves from event time `live_at_s` on."""
+    """A space with the items in it, and a detector in it; they serve from event time `live_at_s` on."""
 
     live_at_s: float
     places: Places
@@ -29,8 +30,9 @@ class Stage:
 class Stages:
     """Spaces in the order in which they serve, and the base vectors of all items, to place them in a new one.
 
-    The first space is random, and the detectors are off in it; before any vector is known it places nothing. Memory:
-    four bytes per base dimension and item, and half a kilobyte per item and space.
+    The first space is random, and the detectors are off in it; before any vector is known it places nothing. A detector
+    that was calibrated anew is a stage of its own in the space before it. Memory: four bytes per base dimension and
+    item, and half a kilobyte per item and space.
 
     >>> stages = Stages(Settings())
     >>> stages.put("mug", np.ones(8, np.float32))
@@ -59,7 +61,7 @@ class Stages:
         return self._stages[index]
 
     def due(self, index: int, at_s: float) -> int:
-        """Index of the space that serves at event time `at_s` where the one with `index` served before."""
+        """Index of what serves at event time `at_s` where the one with `index` served before."""
         while index < self.last and at_s >= self._stages[index + 1].live_at_s:
             index += 1
         return index
@@ -72,8 +74,8 @@ class Stages:
         """Place an item in every space."""
         self._measure(len(base_vector))
         self._base[item_id] = base_vector
-        for stage in self._stages:
-            stage.places.put(item_id, base_vector)
+        for places in {id(stage.places): stage.places for stage in self._stages}.values():
+            places.put(item_id, base_vector)
 
     def add(self, space: Space, live_at_s: float) -> bool:
         """Take a space in; False if it was fitted with base vectors of another size."""
@@ -82,6 +84,12 @@ class Stages:
         self._measure(len(space.mean))
         self._stages.append(self._staged(space, live_at_s))
         return True
+
+    def calibrate(self, detector: Detector, live_at_s: float) -> None:
+        """Take in a detector that was calibrated anew for the newest space; a random one has none."""
+        last = self._stages[-1]
+        if last.rules.space.segments:
+            self._stages.append(Stage(live_at_s, last.places, replace(last.rules, detector=detector)))
 
     def checked(self, data: bytes) -> Floats:
         """A base vector, of the same size as all others.

@@ -16,6 +16,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers import calibrating
+from consumers.calibrating import Detector
 from consumers.training_worker import Outcome, Plan, Train
 from stream import versions
 from stream.adapted import check_available
@@ -31,7 +33,6 @@ from stream.policy import TRIGGERS
 from stream.prequential import paired_losses
 from stream.records import Output, Record
 from stream.settings import Settings
-from stream.space import Space
 from stream.store import ModelStore, Published
 from stream.topics import MODEL_VERSIONS, TRAINING_JOBS
 
@@ -78,6 +79,7 @@ class Trained:
     published: Published = field(default_factory=lambda: Published("", ""))
     outcome: Outcome = field(default_factory=lambda: Outcome(0, 0, 0.0, 0.0, 0.0))
     space: str = ""
+    detector: Detector | None = None  # of single people's drift; None: as it was
     failed: bool = False
 
 
@@ -89,6 +91,8 @@ class TunerHandler:
     from the parent's weights; with `training.text_adapter` a refresh first adapts the text encoder. 4. Judge the
     candidate against its parent on the held-out events. 5. Publish what was not refused. 6. Write the version's record.
     What was held out is new to the next training: the record's gate numbers say from when on (`hold_out_from_s`).
+
+    Whatever comes of a refresh, it calibrates the drift detector of single people with the past that it learned from.
 
     A job that knows when what it answers began holds out at most half of what came since; one that is about a segment
     learns, beside replay, what that segment's people have done since. Of what it passed over the version says nothing,
@@ -182,19 +186,20 @@ class TunerHandler:
         split = self._split(job, data, parent)  # 2
         plan = self._plan(job, data, parent, scratch, split)
         outcome = self._train(plan, self._tell(job.trigger))  # 3
-        space = ""
+        space, detector = "", None
         if parent is None:
             numbers = {"loss": outcome.loss, "events": float(len(data.log)), "people": float(data.people)}
             verdict = Verdict("promoted", "first version", numbers | split.kept(job))
-            space = self._space(data, plan)
+            space = calibrating.fitted(data, plan, self._settings)
         else:
             verdict = self._judged(job, data, plan, split)  # 4
+            detector = self._detector(plan)
         if verdict.verdict == "refused":
-            return Trained(verdict, outcome=outcome)
+            return Trained(verdict, outcome=outcome, detector=detector)
         published = self._store.publish(plan.made, name)  # 5
         self.journal.append({"event": "version-published", "version": name, "path": published.path})
         self._prune()
-        return Trained(verdict, published, outcome, space)
+        return Trained(verdict, published, outcome, space, detector)
 
     def _prune(self) -> None:
         """Remove old versions; one that cannot be removed is no reason to refuse the new one."""
@@ -273,27 +278,13 @@ class TunerHandler:
             return Verdict("refused", f"{verdict.reason}; gate.shadow_blocks is 0", numbers)
         return Verdict(verdict.verdict, verdict.reason, numbers)
 
-    def _space(self, data: Gathered, plan: Plan) -> str:
-        """Fit the drift space and put it beside the model; its name, "" where two items are not to be had."""
-        item_ids = sorted(data.items.keys() | set(plan.item_ids))
-        if len(item_ids) < 2:
-            return ""
-        row = {item: i for i, item in enumerate(item_ids)}
-        rows = np.array([row[item] for item in plan.item_ids], np.int64)
-        h = plan.histories
-        space = Space.fit(
-            item_ids,
-            data.vectors(item_ids),
-            [data.items[item].words if item in data.items else "" for item in item_ids],
-            [rows[h.items[a:b]] for a, b in zip(h.starts[:-1], h.starts[1:], strict=True)],
-            [h.times_s[a:b] for a, b in zip(h.starts[:-1], h.starts[1:], strict=True)],
-            np.bincount(rows[h.items], minlength=len(item_ids)),
-            plan.seed,
-            users=self._settings.users,
-            drift=self._settings.drift,
-        )
-        space.save(plan.made)
-        return space.name
+    def _detector(self, plan: Plan) -> Detector | None:
+        """The drift detector, calibrated anew in the space that serves; None: it stays as it is."""
+        made = [r for r in self._records.values() if isinstance(r, ModelVersion) and r.space]
+        if not made:
+            return None
+        newest = max(made, key=lambda version: versions.number(version.version))
+        return calibrating.again(self._store.fetch(newest), plan, self._settings)
 
     def _record(self, job: TrainingJob, name: str, trained: Trained) -> ModelVersion:
         delay_s = self._settings.trigger.go_live_delay_s
@@ -316,4 +307,5 @@ class TunerHandler:
             gate=trained.verdict.record(),
             published_s=trained.outcome.ended_s,
             adapter=trained.outcome.adapter if trained.published.path else "",
+            detector=trained.detector,
         )

@@ -3,7 +3,8 @@
 Weights: people's own next items beside those of another person at that moment, without any label (noise-contrastive,
 Gutmann & Hyvärinen 2010). Threshold: shuffling a person's history keeps their taste and destroys drift, which gives the
 null; what was consumed at one moment (a basket, a page) stays together, since such runs are alike without any drift.
-Both are learned on people whom the vectors have not seen: co-occurrence knows its own people too well.
+Both are learned on people whom the vectors have not seen: co-occurrence knows its own people too well. The few people
+who have long histories by the end of the warm-up say little of the threshold, so each refresh finds it anew.
 """
 
 from __future__ import annotations
@@ -88,6 +89,17 @@ def threshold(traces: Sequence[Doubles], rest: int, false_alarms_per_1000: float
         over = sum(alarms(trace, middle, rest) for trace in traces) > allowed
         low, high = (middle, high) if over else (low, middle)
     return high
+
+
+def calibrated(
+    parts: Sequence[Part], weights: Weights, tail: int, rest: int, false_alarms_per_1000: float, seed: int
+) -> float:
+    """The threshold from the null of these people, of long histories where there are enough; see `threshold`."""
+    for blocks in BLOCKS if weights != NOTHING else ():
+        found = threshold(list(null(parts, weights, tail, seed, blocks=blocks)), rest, false_alarms_per_1000)
+        if found < inf:
+            return found
+    return inf
 
 
 def null(

@@ -215,6 +215,8 @@ class ModelVersion(Struct, frozen=True, array_like=True, tag="v1"):
     gate: dict[str, float | str]  # the verdict's numbers and reason
     published_s: float  # wall time; 0 in replay
     adapter: str = ""  # of the text encoder, under which its item vectors are; "" if none
+    detector: tuple[float, float, float, float, float, float] | None = None  # weights and threshold of `stream.drift`
+    # from `live_at_s` on, whatever the verdict; None: as before
 
 
 class Ruling(Struct, frozen=True, array_like=True, tag="r1"):

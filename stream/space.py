@@ -136,13 +136,29 @@ class Space:
     def calibrated(self, parts: Sequence[Part], users: Users, drift: Drift, seed: int) -> Space:
         """The same space with weights and threshold for the detector; see `stream.calibration`."""
         weights = calibration.learned(parts, seed)
-        threshold = inf
-        for blocks in calibration.BLOCKS if weights != NOTHING else ():
-            traces = list(calibration.null(parts, weights, users.tail, seed, blocks=blocks))
-            threshold = calibration.threshold(traces, drift.reaction_events, drift.false_alarms_per_1000)
-            if isfinite(threshold):
-                break
+        threshold = calibration.calibrated(
+            parts, weights, users.tail, drift.reaction_events, drift.false_alarms_per_1000, seed
+        )
         return _renamed(replace(self, weights=weights, threshold=threshold))
+
+    def detector_of(
+        self, people: Sequence[History], vectors: Floats, users: Users, drift: Drift, seed: int
+    ) -> Detector:
+        """The detector as these people's past calibrates it; it is off where that says too little.
+
+        The weights stay as they are, unless the warm-up could not tell any.
+
+        Args:
+            people: rows of `vectors`, and event times.
+            vectors: of items in this space (n, D).
+            users: for the length of tails.
+            drift: the allowed false alarms.
+            seed: of the shuffles.
+        """
+        part = Part(people, vectors - self.centre)
+        weights = self.weights if self.weights != NOTHING else calibration.learned([part], seed)
+        rest, allowed = drift.reaction_events, drift.false_alarms_per_1000
+        return Detector(weights, calibration.calibrated([part], weights, users.tail, rest, allowed, seed))
 
     def with_threshold(self, threshold: float) -> Space:
         """The same space with another threshold for the detector; infinity turns it off."""
