@@ -93,7 +93,7 @@ class Watcher:
         found = [
             n
             for n in range(since, len(stream[0]))
-            if profile.fold(state, self._event(stream, n), self._places, self._rules)
+            if (flagged := profile.fold(state, self._event(stream, n), self._places, self._rules)) and flagged.alarm
         ]
         self.seconds += time.process_time() - began_s
         self.events += len(stream[0]) - since

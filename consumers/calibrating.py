@@ -11,8 +11,6 @@ from stream.gathering import Gathered
 from stream.settings import Settings
 from stream.space import Space
 
-Detector = tuple[float, float, float, float, float, float]  # as a version's record has it: weights and threshold
-
 
 def fitted(data: Gathered, plan: Plan, settings: Settings) -> str:
     """Fit the drift space and put it beside the model; its name, "" where two items are not to be had."""
@@ -37,8 +35,8 @@ def fitted(data: Gathered, plan: Plan, settings: Settings) -> str:
     return space.name
 
 
-def again(directory: Path, plan: Plan, settings: Settings) -> Detector | None:
-    """The detector in the space of `directory`, calibrated with the past that a refresh learns from.
+def again(directory: Path, plan: Plan, settings: Settings) -> list[float] | None:
+    """The detector in the space of `directory`, as numbers, calibrated with the past that a refresh learns from.
 
     None where that says too little, or the settings name a threshold.
 
@@ -52,5 +50,4 @@ def again(directory: Path, plan: Plan, settings: Settings) -> Detector | None:
     b = plan.baskets
     people = [(b.items[i:k], b.times_s[i:k]) for i, k in zip(b.starts[:-1], b.starts[1:], strict=True)]
     found = space.detector_of(people, vectors, settings.users, settings.drift, plan.seed)
-    w = found.weights
-    return (w.bias, w.text, w.together, w.repeat, w.usual, found.threshold) if found.on else None
+    return found.numbers() if found.on else None

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from consumers.stages import Stage, Stages
 from stream import change, profile, topics
-from stream.drift import DETECTOR, Detector, Found, Weights
+from stream.drift import DETECTOR, REFERENCE, WINDOW, Detector, Found
 from stream.errors import BadRecord, StateError, StoreError
 from stream.events import Erasure, Interaction
 from stream.events import decode as read
@@ -34,7 +34,8 @@ from stream.space import Space
 
 SpaceLoader = Callable[[ModelVersion], Space | None]
 
-COUNTERS = ("events_total", "late_total", "duplicate_total", "unvectored_total", "erased_total", "alarms_total")
+COUNTERS = ("events_total", "late_total", "duplicate_total", "unvectored_total", "erased_total", "reactions_total",
+            "alarms_total")  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -174,7 +175,7 @@ class InterestHandler:
         self._run.newest = Since(at_s, record.timestamp_ms)
         state.fresh.append(Fresh(said.event_id, about, at_s, weight, said.event, record.offset))
         state.said, state.attributes = "", said.user or state.attributes
-        return [*out, self._alarm(state, found, event, stage, record)] if found else out
+        return [*out, *self._react(state, found, event, stage, record)] if found else out
 
     def _text(self, record: Record) -> Iterable[Output]:
         said = decode(TextVector, record.value)
@@ -227,19 +228,37 @@ class InterestHandler:
         arrived_ms = run.newest.arrived_ms if run.newest else None
         return [Output(topics.USER_STATES, user_id.encode(), record, run.partition, arrived_ms, run.newest)]
 
-    def _alarm(self, state: UserState, found: Found, event: profile.Event, stage: Stage, record: Record) -> Output:
-        self._counts["alarms_total"] += 1
+    def _react(
+        self, state: UserState, found: Found, event: profile.Event, stage: Stage, record: Record
+    ) -> list[Output]:
+        """Note when the person's interests changed, unless that is noted; tell of it if it is sure enough.
+
+        One change is found again and again while what was before it is among what is looked at.
+        """
+        noted_in = change.LONGEST if found.alarm else WINDOW + REFERENCE
+        times_s = state.tail_s
+        reacting = state.changed_s >= times_s[-noted_in:][0]
+        if reacting and not found.alarm:
+            return []
         changed = change.found([stage.places.find(item_id) for item_id in state.tail_items])
-        if changed.events:
-            state.changed_s = state.tail_s[-changed.events]
+        if changed.events and not reacting:
+            state.changed_s = times_s[-changed.events]
+            self._counts["reactions_total"] += 1
+        return [self._alarm(state, found, event, changed, record)] if found.alarm else []
+
+    def _alarm(
+        self, state: UserState, found: Found, event: profile.Event, changed: change.Change, record: Record
+    ) -> Output:
+        self._counts["alarms_total"] += 1
         self.journal.append(
             {"event": "drift-alarm", "user": state.user_id, "signal": found.signal,
              "evidence": round(found.evidence, 3), "threshold": round(found.threshold, 3),
              "risen": list(changed.risen), "fallen": list(changed.fallen), "events": changed.events}
         )  # fmt: skip
+        began_s = state.tail_s[-changed.events] if changed.events else 0.0
         alarm = DriftAlarm(
             state.user_id, event.at_s, "user", found.signal, DETECTOR, found.evidence, found.threshold, state.seq,
-            list(changed.risen), list(changed.fallen), event.offset, state.changed_s if changed.events else 0.0,
+            list(changed.risen), list(changed.fallen), event.offset, began_s,
             changed.events, changed.before, changed.since, [state.tail_items[at] for at in changed.blamed],
         )  # fmt: skip
         since = Since(event.at_s, record.timestamp_ms)
@@ -253,8 +272,9 @@ class InterestHandler:
         part.stage = self._stages.due(before, part.newest_s)
         stage = self._stages.at(part.stage)
         if part.stage != before:
-            limit = stage.rules.detector.threshold if stage.rules.detector.on else None
-            self.journal.append({"event": "space-adopted", "space": stage.rules.space.name, "threshold": limit})
+            detector = stage.rules.detector
+            limits = {name: round(of, 4) for name, of in detector.limits().items()}
+            self.journal.append({"event": "space-adopted", "space": stage.rules.space.name, **limits})
         return stage
 
     @staticmethod
@@ -276,8 +296,7 @@ class InterestHandler:
         if version.space and not self._stages.knows(version.space):
             self._space(version)
         if version.detector and self._settings.drift.threshold == "auto":
-            *weights, threshold = version.detector
-            self._stages.calibrate(Detector(Weights(*weights), threshold), version.live_at_s)
+            self._stages.calibrate(Detector.of(version.detector), version.live_at_s)
         return []
 
     def _space(self, version: ModelVersion) -> None:

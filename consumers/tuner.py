@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers import calibrating
-from consumers.calibrating import Detector
 from consumers.training_worker import Outcome, Plan, Train
 from stream import versions
 from stream.adapted import check_available
@@ -79,7 +78,7 @@ class Trained:
     published: Published = field(default_factory=lambda: Published("", ""))
     outcome: Outcome = field(default_factory=lambda: Outcome(0, 0, 0.0, 0.0, 0.0))
     space: str = ""
-    detector: Detector | None = None  # of single people's drift; None: as it was
+    detector: list[float] | None = None  # of single people's drift; None: as it was
     failed: bool = False
 
 
@@ -278,7 +277,7 @@ class TunerHandler:
             return Verdict("refused", f"{verdict.reason}; gate.shadow_blocks is 0", numbers)
         return Verdict(verdict.verdict, verdict.reason, numbers)
 
-    def _detector(self, plan: Plan) -> Detector | None:
+    def _detector(self, plan: Plan) -> list[float] | None:
         """The drift detector, calibrated anew in the space that serves; None: it stays as it is."""
         made = [r for r in self._records.values() if isinstance(r, ModelVersion) and r.space]
         if not made:

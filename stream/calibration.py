@@ -16,7 +16,8 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.drift import LEAST, REFERENCE, WINDOW, Weights, evidence, features
+from stream.drift import LEAST, REFERENCE, WINDOW, Detector, Weights, evidence, features
+from stream.settings import Drift, Users
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -91,15 +92,20 @@ def threshold(traces: Sequence[Doubles], rest: int, false_alarms_per_1000: float
     return high
 
 
-def calibrated(
-    parts: Sequence[Part], weights: Weights, tail: int, rest: int, false_alarms_per_1000: float, seed: int
-) -> float:
-    """The threshold from the null of these people, of long histories where there are enough; see `threshold`."""
+def calibrated(parts: Sequence[Part], weights: Weights, users: Users, drift: Drift, seed: int) -> Detector:
+    """The detector, its thresholds from the null of these people, of long histories where there are enough.
+
+    A threshold is infinite where too little is known; see `threshold`.
+    """
+    wanted = [drift.false_alarms_per_1000, max(drift.false_reactions_per_1000, drift.false_alarms_per_1000)]
+    found = [inf, inf]
     for blocks in BLOCKS if weights != NOTHING else ():
-        found = threshold(list(null(parts, weights, tail, seed, blocks=blocks)), rest, false_alarms_per_1000)
-        if found < inf:
-            return found
-    return inf
+        traces = list(null(parts, weights, users.tail, seed, blocks=blocks))
+        now = [threshold(traces, drift.reaction_events, rate) for rate in wanted]
+        found = [old if old < inf else new for old, new in zip(found, now, strict=True)]
+        if inf not in found:
+            break
+    return Detector(weights, *found)
 
 
 def null(

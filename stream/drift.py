@@ -12,13 +12,14 @@ state beside the tail. Letters: D = 64 dimensions of the drift space, its first 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 from river import drift
 
+from stream.errors import BadRecord
 from stream.whitening import DIM as TEXT_DIM
 
 Floats = NDArray[np.floating]
@@ -81,6 +82,7 @@ class Found:
     signal: str
     evidence: float  # the test statistic
     threshold: float
+    alarm: bool = True  # False: enough for lists to react to, no more
 
 
 def page_hinkley(
@@ -111,14 +113,39 @@ def sums_of(detector: drift.PageHinkley) -> tuple[float, float]:
 class Detector:
     """Looks at people's newest items, one person after the other; holds nothing of any of them.
 
+    Two thresholds: that of alarms, and a lower one from which on lists react. A reaction that was wrong takes itself
+    back, and one that is right is worth most in the first events, so it may be wrong more often than an alarm.
+
     >>> detector = Detector(Weights(0.0, -2.0, -2.0, -1.0, 0.45), threshold=2.0)
     >>> detector.flagged([0.3] * 7 + [0.9] * 3), detector.flagged([0.3] * 4 + [0.9] * 6).evidence.__round__(2)
     (None, 2.25)
+    >>> Detector(Weights(0.0, -2.0, -2.0, -1.0, 0.45), 2.0, reacts=1.0).flagged([0.3] * 7 + [0.9] * 3).alarm
+    False
     """
 
-    def __init__(self, weights: Weights, threshold: float = inf) -> None:
-        self.weights, self.threshold = weights, threshold
-        self.on = threshold < inf
+    def __init__(self, weights: Weights, threshold: float = inf, reacts: float = inf) -> None:
+        self.weights, self.threshold, self.reacts = weights, threshold, min(reacts, threshold)
+        self.on = self.reacts < inf
+
+    def limits(self) -> dict[str, float]:
+        """The thresholds that are not infinite, by name."""
+        both = {"threshold": self.threshold, "reacts": self.reacts}
+        return {name: limit for name, limit in both.items() if limit < inf}
+
+    def numbers(self) -> list[float]:
+        """Weights and thresholds, for a version's record."""
+        return [*astuple(self.weights), self.threshold, self.reacts]
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Detector:
+        """Take back what `numbers` gave.
+
+        Raises:
+            BadRecord: these are not seven numbers.
+        """
+        if len(numbers) != 7:
+            raise BadRecord("detector", "seven numbers: five weights and two thresholds", list(numbers))
+        return cls(Weights(*numbers[:5]), *numbers[5:])
 
     def look(self, items: Sequence[str], vectors: Floats) -> Found | None:
         """Flag items that do not fit to those before them.
@@ -140,14 +167,17 @@ class Detector:
     def flagged(self, values: Sequence[float]) -> Found | None:
         """What a detector that begins with the first of these signals finds."""
         usual = self.weights.usual
-        if sum(value - usual for value in values if value > usual) <= self.threshold:
+        if sum(value - usual for value in values if value > usual) <= self.reacts:
             return None  # no part of them sums to more
-        detector = page_hinkley(self.threshold, usual)
+        return self._over(values, self.threshold, alarm=True) or self._over(values, self.reacts, alarm=False)
+
+    def _over(self, values: Sequence[float], threshold: float, *, alarm: bool) -> Found | None:
+        detector = page_hinkley(threshold, self.weights.usual)
         for value in values:
             detector.update(value)  # type: ignore[no-untyped-call]
             if detector.drift_detected:
                 total, lowest = sums_of(detector)
-                return Found(SIGNAL, total - lowest, self.threshold)
+                return Found(SIGNAL, total - lowest, threshold, alarm)
         return None
 
 

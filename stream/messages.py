@@ -57,7 +57,7 @@ class UserState(Struct, array_like=True, tag="u1"):
     fresh: list[Fresh]
     said: str = ""  # event id of the newest text, if nothing was folded after it and the record before lacked it
     attributes: dict[str, str] = {}  # what is known of the person beside what they did: country, age group …
-    changed_s: float = 0.0  # event time from which the newest alarm says that interests are others; 0: there was none
+    changed_s: float = 0.0  # event time from which interests are others, as lists follow it; 0: they never changed
 
     @property
     def tail_s(self) -> list[float]:
@@ -215,8 +215,7 @@ class ModelVersion(Struct, frozen=True, array_like=True, tag="v1"):
     gate: dict[str, float | str]  # the verdict's numbers and reason
     published_s: float  # wall time; 0 in replay
     adapter: str = ""  # of the text encoder, under which its item vectors are; "" if none
-    detector: tuple[float, float, float, float, float, float] | None = None  # weights and threshold of `stream.drift`
-    # from `live_at_s` on, whatever the verdict; None: as before
+    detector: list[float] | None = None  # of `stream.drift`, from `live_at_s` on, whatever the verdict; None: as before
 
 
 class Ruling(Struct, frozen=True, array_like=True, tag="r1"):

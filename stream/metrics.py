@@ -79,6 +79,7 @@ METRICS: dict[str, Row] = {
         Row("event_timestamp_seconds", "gauge", "Newest event time seen, seconds since 1970"),
         # drift and trainings
         Row("alarms_total", "counter", "Drift alarms", ("scope", "detector")),  # scope: user, population
+        Row("reactions_total", "counter", "Changes of people's interests that lists follow, alarm or not"),
         Row("jobs_total", "counter", "Training jobs issued", ("trigger",)),
         Row("job_outstanding", "gauge", "1 while a training job waits for its version"),
         Row("evidence", "gauge", "What speaks for a training, as last weighed", ("trigger",)),

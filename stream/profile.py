@@ -196,7 +196,7 @@ def _watched(state: UserState, places: Places, at_s: float, rules: Rules) -> Fou
         return None
     items, vectors = places.gather(seen(state))
     found = rules.detector.look(items, vectors - rules.space.centre)
-    if found is not None:
+    if found is not None and found.alarm:
         state.detector = [WINDOW]
         state.drift = [rules.reaction_events, at_s] if rules.reaction_events else []
     return found

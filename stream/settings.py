@@ -88,6 +88,12 @@ class Drift(Section):
     """Detection of drift in a user's interests."""
 
     false_alarms_per_1000: float = Field(1.0, gt=0, lt=100, description="user alarms per 1,000 stationary events")
+    false_reactions_per_1000: float = Field(
+        4.0,
+        gt=0,
+        lt=100,
+        description="the same for changes that lists follow without an alarm; alarms are followed, too",
+    )
     reaction_events: int = Field(20, ge=0, description="events after an alarm during which the detector rests")
     threshold: Positive | Literal["auto"] = Field(
         "auto", description="of the detector; auto: from the warm-up's null; `meander calibrate` finds one for a log"

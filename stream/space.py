@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 
 DIM = 64
 TEXT_DIM = whitening.DIM
-FORMAT = 2
+FORMAT = 3
 PARTS = 5  # that people are dealt into, each looked at with vectors made without it
 TENSORS, FACTS = "space.safetensors", "space.json"
 _ARRAYS = ("mean", "basis", "popular", "centre", "centres")
@@ -52,6 +52,7 @@ class Space:
         half_lives: event-time half-lives (slow, fast) that `auto` stands for, in seconds.
         weights: of the drift detector.
         threshold: of the drift detector; infinite: it is off.
+        reacts: its threshold for lists alone.
 
     >>> space = Space.random(base_dim=384, seed=7)
     >>> space.vectors(["mug"], np.ones((1, 384), np.float32)).shape, space.threshold
@@ -69,6 +70,7 @@ class Space:
     half_lives: tuple[float, float]
     weights: Weights
     threshold: float
+    reacts: float
     position: Mapping[str, int] = field(repr=False, compare=False)  # item -> row of `popular`
 
     @classmethod
@@ -135,11 +137,8 @@ class Space:
 
     def calibrated(self, parts: Sequence[Part], users: Users, drift: Drift, seed: int) -> Space:
         """The same space with weights and threshold for the detector; see `stream.calibration`."""
-        weights = calibration.learned(parts, seed)
-        threshold = calibration.calibrated(
-            parts, weights, users.tail, drift.reaction_events, drift.false_alarms_per_1000, seed
-        )
-        return _renamed(replace(self, weights=weights, threshold=threshold))
+        found = calibration.calibrated(parts, calibration.learned(parts, seed), users, drift, seed)
+        return _renamed(replace(self, weights=found.weights, threshold=found.threshold, reacts=found.reacts))
 
     def detector_of(
         self, people: Sequence[History], vectors: Floats, users: Users, drift: Drift, seed: int
@@ -157,18 +156,17 @@ class Space:
         """
         part = Part(people, vectors - self.centre)
         weights = self.weights if self.weights != NOTHING else calibration.learned([part], seed)
-        rest, allowed = drift.reaction_events, drift.false_alarms_per_1000
-        return Detector(weights, calibration.calibrated([part], weights, users.tail, rest, allowed, seed))
+        return calibration.calibrated([part], weights, users, drift, seed)
 
     def with_threshold(self, threshold: float) -> Space:
-        """The same space with another threshold for the detector; infinity turns it off."""
-        return _renamed(replace(self, threshold=threshold))
+        """The same space with another threshold for alarms, at which lists react, too; infinity turns it off."""
+        return _renamed(replace(self, threshold=threshold, reacts=threshold))
 
     def detector(self, drift: Drift) -> Detector:
         """The drift detector, with the threshold that is set or else the space's own."""
-        known = self.weights != NOTHING
-        threshold = self.threshold if drift.threshold == "auto" else drift.threshold
-        return Detector(self.weights, threshold if known else inf)
+        if self.weights == NOTHING:
+            return Detector(NOTHING)
+        return Detector(self.weights, self.threshold if drift.threshold == "auto" else drift.threshold, self.reacts)
 
     def decays(self, users: Users) -> tuple[Decay, Decay]:
         """Decay of the slow and of the fast state: as set, or what the space was fitted with for `auto`."""
@@ -207,7 +205,7 @@ class Space:
         save_file({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, directory / TENSORS)
         facts = {"format": FORMAT, "name": self.name, "items": self.items, "segments": self.segments,
                  "half_lives": self.half_lives, "weights": astuple(self.weights),
-                 "threshold": _finite(self.threshold)}  # fmt: skip
+                 "threshold": _finite(self.threshold), "reacts": _finite(self.reacts)}  # fmt: skip
         (directory / FACTS).write_text(json.dumps(facts, ensure_ascii=False, allow_nan=False))
 
     @classmethod
@@ -226,7 +224,7 @@ class Space:
             space = _named(
                 arrays["mean"], arrays["basis"], tuple(facts["items"]), arrays["popular"], arrays["centre"],
                 arrays["centres"], tuple(facts["segments"]), (slow_s, fast_s), Weights(*facts["weights"]),
-                inf if facts["threshold"] is None else float(facts["threshold"]),
+                *(inf if facts[name] is None else float(facts[name]) for name in ("threshold", "reacts")),
             )  # fmt: skip
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{directory} must hold a drift space: {error}") from None
@@ -246,10 +244,13 @@ def _named(
     half_lives: tuple[float, float],
     weights: Weights = NOTHING,
     threshold: float = inf,
+    reacts: float = inf,
 ) -> Space:
     position = {item_id: row for row, item_id in enumerate(items)}
     return _renamed(
-        Space("", mean, basis, items, popular, centre, centres, titles, half_lives, weights, threshold, position)
+        Space(
+            "", mean, basis, items, popular, centre, centres, titles, half_lives, weights, threshold, reacts, position
+        )
     )
 
 
@@ -258,7 +259,8 @@ def _renamed(space: Space) -> Space:
     digest = hashlib.sha256()
     for name in _ARRAYS:
         digest.update(np.ascontiguousarray(getattr(space, name), "<f4").tobytes())
-    facts = [space.items, space.segments, space.half_lives, astuple(space.weights), _finite(space.threshold)]
+    facts = [space.items, space.segments, space.half_lives, astuple(space.weights), _finite(space.threshold),
+             _finite(space.reacts)]  # fmt: skip
     digest.update(json.dumps(facts).encode())
     return replace(space, name=("s" if space.items else "r") + digest.hexdigest()[:8])
 

@@ -11,12 +11,13 @@ import pytest
 
 from consumers.interest import InterestHandler
 from stream import events, messages, metrics
+from stream.drift import Detector
 from stream.errors import BadRecord, StateError, StoreError
 from stream.events import Erasure, Interaction
 from stream.messages import DriftAlarm, ItemVector, ModelVersion, TextVector, UserState, as_bytes, as_vector
 from stream.profile import unpack
 from stream.records import Output, Record, Since
-from stream.settings import Settings
+from stream.settings import Drift, Settings
 from stream.space import Space
 
 if TYPE_CHECKING:
@@ -250,6 +251,80 @@ def test_a_space_takes_over_in_event_time_partition_by_partition(shop: Shop) -> 
     assert spaces[0] == spaces[2] == Space.random(16, 0).name
     assert spaces[1] == spaces[3] == spaces[4] == shop.space.name
     assert [line["event"] for line in made.journal] == ["space-adopted"] * 2
+
+
+def calibrated(name: str, detector: Detector, live_at_s: float) -> Record:
+    """The record of a refresh that calibrated the detector anew."""
+    made = ModelVersion(
+        name, "refused", "v1", 0.0, live_at_s, {0: 9}, "j2", "clock", {}, "", "", "", 1, 1.0, 1, {}, 0.0,
+        detector=detector.numbers(),
+    )  # fmt: skip
+    return Record("model-versions", 0, 1, name.encode(), messages.encode(made))
+
+
+def moving(user: str, shop: Shop, events: int = 120, partition: int = 0) -> list[Record]:
+    """Half of the events are about gardens, the rest about toys."""
+    rng = np.random.default_rng(0)
+    items = [*rng.choice(shop.kind("garden"), events // 2), *rng.choice(shop.kind("toy"), events - events // 2)]
+    return [interaction(n, user, str(item), float(n), partition) for n, item in enumerate(items)]
+
+
+def test_a_detector_that_a_refresh_calibrated_takes_over_in_event_time(shop: Shop) -> None:
+    never, sure = Detector(shop.space.weights, 99.0), Detector(shop.space.weights, 3.0)
+    plain = drive(handler(shop), [*broadcasts(shop), *moving("ann", shop)])
+    made = handler(shop)
+    blind = drive(made, [*broadcasts(shop), calibrated("v2", never, live_at_s=50.0), *moving("ann", shop)])
+    assert (len(alarms(plain)), len(alarms(blind))) == (1, 0)
+    assert {line["threshold"] for line in made.journal if line["event"] == "space-adopted"} == {3.0, 99.0}
+    assert states(blind)[-1].space == shop.space.name
+    assert states(blind)[-1].slow == states(plain)[-1].slow  # the space is as it was: nothing is rebuilt
+    later = [calibrated("v2", never, live_at_s=50.0), calibrated("v3", sure, live_at_s=60.0)]
+    assert alarms(drive(handler(shop), [*broadcasts(shop), *later, *moving("ann", shop)])) == alarms(plain)
+
+
+@pytest.mark.parametrize("every", [1, 13])
+def test_restarts_keep_the_detector_that_served(shop: Shop, every: int) -> None:
+    detectors = [Detector(shop.space.weights, 3.0, 1.0), Detector(shop.space.weights, 99.0, 2.0)]
+    before = [*broadcasts(shop, 20.0), *(calibrated(f"v{2 + n}", d, 40.0 + 22 * n) for n, d in enumerate(detectors))]
+    records = [*moving("ann", shop), interaction(120, "ann", "toy01", 30.0)]  # the last one is late
+    whole = drive(handler(shop), [*before, *records])
+    made, out = handler(shop), list[Output]()
+    drive(made, before)
+    for start in range(0, len(records), every):
+        out += drive(made, records[start : start + every])
+        made = handler(shop)
+        for offset, o in enumerate(o for o in out if o.topic == "user-states"):
+            made.restore(Record(o.topic, o.partition or 0, offset, o.key, o.value))
+        drive(made, before)
+    assert final(out) == final(whole)
+    assert alarms(out) == alarms(whole)
+    assert states(whole)[-1].changed_s > 0
+
+
+def test_a_threshold_of_the_settings_stays(shop: Shop) -> None:
+    made = InterestHandler(Settings(drift=Drift(threshold=3.0)), lambda _: shop.space)
+    never = Detector(shop.space.weights, 99.0)
+    assert alarms(drive(made, [*broadcasts(shop), calibrated("v2", never, 0.0), *moving("ann", shop)]))
+
+
+def test_lists_follow_a_change_that_is_not_sure_enough_for_an_alarm(shop: Shop) -> None:
+    made = handler(shop)
+    detector = Detector(shop.space.weights, 99.0, reacts=2.0)
+    out = drive(made, [*broadcasts(shop), calibrated("v2", detector, 0.0), *moving("ann", shop)])
+    assert alarms(out) == []
+    assert [s.changed_s for s in states(out)[-1:]] == [60.0]
+    assert (made.figures()["reactions_total",], made.figures()["alarms_total", "user", "page_hinkley"]) == (1, 0)
+
+
+def test_an_alarm_goes_on_with_a_change_that_lists_follow_already(shop: Shop) -> None:
+    made = handler(shop)
+    detector = Detector(shop.space.weights, 3.0, reacts=1.0)
+    out = drive(made, [*broadcasts(shop), calibrated("v2", detector, 0.0), *moving("ann", shop)])
+    sooner = next(s for s in states(out) if s.changed_s)
+    ((_, alarm),) = alarms(out)
+    assert sooner.last_s < alarm.at_s
+    assert states(out)[-1].changed_s == sooner.changed_s
+    assert made.figures()["reactions_total",] == 1
 
 
 def test_states_are_rebuilt_from_their_tails(shop: Shop) -> None:

@@ -17,6 +17,7 @@ from consumers.tuner import TunerHandler
 from stream import metrics
 from stream.adapted import Adapted
 from stream.bus import MemoryBus
+from stream.drift import Detector, Weights
 from stream.errors import StoreError, TrainingError
 from stream.gate import PairedBlocks
 from stream.history import LoggedEvent
@@ -141,6 +142,39 @@ def test_the_first_version_is_promoted_and_ships_the_space(world: World) -> None
     assert Space.load(directory).name == version.space != ""
     events = [entry["event"] for entry in world.tuner.journal]
     assert events == ["training-started", "version-published", "version-judged"]
+
+
+def test_a_refresh_calibrates_the_drift_detector_whatever_its_verdict(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def detector_of(self: Space, *given: Any) -> Detector:
+        asked.append((self.name, *given))
+        return Detector(Weights(0.1, -1.0, -2.0, -3.0, 0.4), 2.5, 2.0)
+
+    monkeypatch.setattr(Space, "detector_of", detector_of)
+    first = world.tuned("warm-up")
+    walks(world.bus, 20, 30)
+    second = world.tuned(parent="v1", gain=-1.0)
+    assert (first.detector, second.verdict) == (None, "refused")
+    assert second.detector == [0.1, -1.0, -2.0, -3.0, 0.4, 2.5, 2.0]
+    ((name, people, vectors, *_),) = asked
+    assert (name, len(people), vectors.shape) == (first.space, len(PEOPLE), (len(ITEMS), 64))
+    times_s = people[0][1]
+    assert 20 < len(times_s) < 30  # what is held out comes after it
+    assert list(times_s) == sorted(times_s)
+
+
+def test_where_the_past_says_too_little_or_the_settings_say_it_the_detector_stays(world: World, tmp_path: Path) -> None:
+    world.tuned("warm-up")
+    walks(world.bus, 20, 30)
+    assert world.tuned(parent="v1").detector is None  # thirty events of thirty people
+    told = World(tmp_path / "told", drift={"threshold": 2.0})
+    walks(told.bus, 0, 20)
+    told.tuned("warm-up")
+    walks(told.bus, 20, 30)
+    assert told.tuned(parent="v1").detector is None
 
 
 def learned(plan: Plan) -> list[float]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from stream.calibration import NOTHING, Part, alarms, learned, null, shuffled, threshold, trace
+from stream.calibration import NOTHING, Part, alarms, calibrated, learned, null, shuffled, threshold, trace
 from stream.drift import LEAST, WINDOW, Detector, Weights
+from stream.settings import Drift, Users
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -107,3 +108,14 @@ def test_where_little_was_seen_the_detector_stays_off(shop: Shop) -> None:
     weights = Weights(0.0, -2.0, -2.0, -1.0, 0.4)
     assert threshold(list(null([part], weights, TAIL, 0)), rest=20, false_alarms_per_1000=1.0) == inf
     assert threshold([], rest=20, false_alarms_per_1000=1.0) == inf
+
+
+def test_lists_react_at_a_lower_threshold_than_alarms_are_raised() -> None:
+    weights = learned([crowd(40)], seed=0)
+    found = calibrated([crowd(100)], weights, Users(), Drift(), seed=0)
+    assert 0.0 < found.reacts < found.threshold < inf
+    rarer = calibrated([crowd(100)], weights, Users(), Drift(false_reactions_per_1000=0.5), seed=0)
+    assert rarer.reacts == rarer.threshold == found.threshold  # what raises an alarm is reacted to
+    few = calibrated([crowd(20)], weights, Users(), Drift(false_alarms_per_1000=0.1), seed=0)
+    assert few.reacts < few.threshold == inf
+    assert not calibrated([crowd(100)], NOTHING, Users(), Drift(), seed=0).on

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from stream.drift import KNOWN, LEAST, WINDOW, Detector, Weights, evidence, features, page_hinkley
+from stream.errors import BadRecord
 
 WEIGHTS = Weights(bias=0.5, text=-2.0, together=-1.0, repeat=-4.0, usual=0.4)
 
@@ -80,3 +81,12 @@ def test_without_a_threshold_it_is_off() -> None:
     assert not Detector(WEIGHTS).on
     assert not Detector(WEIGHTS, inf).on
     assert Detector(WEIGHTS, 3.0).on
+
+
+def test_a_detector_is_the_same_as_numbers() -> None:
+    made = Detector(WEIGHTS, 3.0, 2.0)
+    back = Detector.of(made.numbers())
+    assert (back.weights, back.threshold, back.reacts, back.on) == (WEIGHTS, 3.0, 2.0, True)
+    assert (made.limits(), Detector(WEIGHTS).limits()) == ({"threshold": 3.0, "reacts": 2.0}, {})
+    with pytest.raises(BadRecord, match="detector must be seven numbers"):
+        Detector.of([1.0, 2.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from stream.calibration import NOTHING
 from stream.errors import StoreError
-from stream.settings import Users
+from stream.settings import Drift, Users
 from stream.space import DIM, FACTS, TENSORS, TEXT_DIM, Space
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def test_another_format_is_refused(shop: Shop, tmp_path: Path) -> None:
     shop.space.save(tmp_path)
     facts = json.loads((tmp_path / FACTS).read_text()) | {"format": 1}
     (tmp_path / FACTS).write_text(json.dumps(facts))
-    with pytest.raises(StoreError, match="must have format 2, got 1"):
+    with pytest.raises(StoreError, match="must have format 3, got 1"):
         Space.load(tmp_path)
 
 
@@ -118,3 +120,15 @@ def test_columns_of_other_lengths_are_refused(shop: Shop) -> None:
         Space.fit(shop.ids, shop.base, shop.words, items, times[1:], shop.counts, 0)
     with pytest.raises(ValueError, match="item_ids must hold at least two items, got 1"):
         Space.fit(shop.ids[:1], shop.base[:1], shop.words[:1], [], [], shop.counts[:1], 0)
+
+
+def test_a_later_past_calibrates_the_detector_anew(shop: Shop) -> None:
+    rng = np.random.default_rng(3)
+    vectors = shop.space.vectors(shop.ids, shop.base)
+    people = [(rng.permutation(items), times) for items, times in shop.histories * 4]
+    found = shop.space.detector_of(people, vectors, Users(), Drift(), seed=0)
+    assert found.weights == shop.space.weights
+    assert 0.0 < found.reacts < found.threshold < inf
+    unable = replace(shop.space, weights=NOTHING)
+    assert unable.detector_of(people, vectors, Users(), Drift(), seed=0).weights.together < 0  # learned at last
+    assert not shop.space.detector_of(people[:3], vectors, Users(), Drift(), seed=0).on
