@@ -3,6 +3,7 @@
     python benchmarks/policies.py --log online-retail --log ml-100k --path DIR --out runs/policies > policies.json
 
 Every arm is a whole replay: the same events, settings, seeds and gate, the same delay before a version goes live.
+Lists are not made: what is compared is where people's next items stand, and no list changes that.
 `matched` is a clock that trains as often as `drift` did, at even distances; it is played after `drift`. An arm's ranks
 are written to `--out` when it ends, and an arm that lies there is not played again, so a run that was stopped goes on.
 `--limit`, `--events` and `--training` cut things short, for a look.
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import worlds
 from benchmarks.splice import relabelled
 from consumers.replay import replay as play
+from consumers.scorer import ScorerHandler
 from producers import datasets
 from producers.datasets import Dataset
 from stream.settings import Settings, load
@@ -114,9 +117,10 @@ def played(arm: Arm, given: argparse.Namespace) -> dict[str, Any]:
 
     encoder = None if real_of(arm.log) else worlds.Words()
     cpu_s = time.process_time()
-    result = play(
-        arm.log, data.items, data.interactions, settings_of(arm, given, every), encoder=encoder, on_tested=on_tested
-    )
+    with patch.object(ScorerHandler, "_recommend", worlds.unlisted):
+        result = play(
+            arm.log, data.items, data.interactions, settings_of(arm, given, every), encoder=encoder, on_tested=on_tested
+        )
     refreshes = [t for t in result["trainings"] if t["parent"]]
     kept = {
         "log": arm.log, "policy": arm.policy, "seed": arm.seed, "clock_events": every, "events": result["events"],

@@ -49,11 +49,6 @@ STEP_S = 300.0  # event time between two blocks that are drawn anew
 TIDY = 2_000
 
 
-def unlisted(handler: ScorerHandler, record: Any, part: Any, state: Any, person: Any) -> Output:  # noqa: ARG001
-    """In place of a list, which nobody reads here."""
-    return Output(topics.RECOMMENDATIONS, state.user_id.encode(), None, record.partition)
-
-
 @dataclass(slots=True)
 class Recorder:
     """Plays logs, and keeps what the scorer tells of itself; one folder for logs of one length."""
@@ -77,7 +72,7 @@ class Recorder:
         log = list(made.interactions())
         apart = kind in worlds.CALM and kind != "null"
         together = [] if apart or kind == "arrivals" else [k for k in worlds.PLANTS if k != "arrivals"]
-        with tempfile.TemporaryDirectory() as scratch, patch.object(ScorerHandler, "_recommend", unlisted):
+        with tempfile.TemporaryDirectory() as scratch, patch.object(ScorerHandler, "_recommend", worlds.unlisted):
             _, before = warm_up(log, repeats=True)
             settings = _adapted(worlds.settings(seed, policy="never"), before, Path(scratch))
             run = Replay(settings, ModelStore(settings.store), None, worlds.Words())
