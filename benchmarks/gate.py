@@ -1,7 +1,7 @@
 """Does the gate keep bad candidates out and let good ones in? JSON on stdout.
 
     python benchmarks/gate.py --dataset ml-100k --path DIR > gate.json
-    python benchmarks/gate.py --planted 10 --limit 0 > planted.json    # no log but made ones
+    python benchmarks/gate.py --parts planted --planted 10 --dataset ml-100k --path DIR > planted.json
 
 Four fifths of a log are played up to a refresh, once, by the real tuner. Then its candidate is replaced, and each
 replacement is judged as the tuner does (`stream.prequential.paired_losses`, `stream.gate.judge`):
@@ -18,8 +18,11 @@ included, so that the noise stays what it is. Shares promoted at once, and after
 
 `forgetting`: made candidates that gain much with a fifth of the people, who drifted, and lose with all others.
 
-`planted`: made logs with a change of tastes, of popularity or of a category. The first version learns what was before
-it, the refresh what came after it; an undecided one goes on in shadow over the events that follow.
+`planted`: the first version learns what was before a change, the refresh `FRESH` events that came after it; an open
+one goes on in shadow over the events that follow. In made logs tastes, popularity or a category change; in the log that
+was named half of the items trade places (`relabelled`, see `benchmarks.splice`), which items follows from the seed.
+Beside each verdict stands what the candidate gained over all those later events, which no verdict has seen: it is
+`worth_it` where the lower bound of that is above zero.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +45,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import command
 from benchmarks.damage import DAMAGES, damaged, shuffled
 from benchmarks.protocol import tell
+from benchmarks.splice import relabelled
 from benchmarks.workshop import Refresh, Workshop
 from producers.synthetic import Plan, World
+from stream.events import Interaction, Item
 from stream.gate import Call, PairedBlocks, SequentialTest, judge
 from stream.lm import NextItemLM
-from stream.settings import Gate, load
+from stream.settings import Gate, Settings, load
 
 SIZES = (250, 500, 1_000, 2_000, 4_000, 8_000)  # events of a hold-out
 SHARES = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0)  # of a real candidate's gain
+PARTS = ("candidates", "forgetting", "planted")
+RELABELLED = "relabelled"
 KINDS = ("tastes", "population", "category")
-FRESH, LATER, DAYS = 8_000, 4_000, 60.0  # planted: events before the change and after it, for the shadow; days of both
+FRESH, LATER, DAYS = 8_000, 4_000, 60.0  # planted: events before the change and after it, later ones; days of both
 
 
 def main() -> None:
@@ -61,18 +68,21 @@ def main() -> None:
     args.add_argument("--steps", type=int, default=100, help="of a refresh on shuffled labels, at most")
     args.add_argument("--real", type=int, nargs="*", default=[50, 200, 600], help="steps of real refreshes")
     args.add_argument("--simulations", type=int, default=300, help="of each point of the power curve")
-    args.add_argument("--planted", type=int, default=0, help="made logs of each kind")
-    args.add_argument("--kinds", nargs="*", default=[*KINDS, "none"], help="of changes that are planted")
+    args.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="what is measured")
+    args.add_argument("--planted", type=int, default=10, help="logs of each kind")
+    args.add_argument("--kinds", nargs="*", choices=(RELABELLED, *KINDS, "none"), default=(RELABELLED, *KINDS, "none"),
+                      help="of changes that are planted")  # fmt: skip
     args.add_argument("--words", action="store_true", help="bags of words in place of the text encoder: in no time")
     args.add_argument("--window", type=int, help="training.window_events, in place of the default")
     given = args.parse_args()
     began_s = time.perf_counter()
     out: dict[str, Any] = {}
-    if given.limit != 0:
+    if "candidates" in given.parts:
         out = on_a_log(given)
-    out["forgetting"] = list(forgetting(Gate(), 200, given.seed))
-    if given.planted:
-        out["planted"] = planted(given.kinds, given.planted, given.seed)
+    if "forgetting" in given.parts:
+        out["forgetting"] = list(forgetting(Gate(), 200, given.seed))
+    if "planted" in given.parts:
+        out["planted"] = planted(given)
     out["seconds"] = round(time.perf_counter() - began_s, 1)
     json.dump(out, sys.stdout, indent=2)
     print()
@@ -181,7 +191,7 @@ def drawn(pairs: PairedBlocks, events: int, share: float, rng: np.random.Generat
     )  # fmt: skip
 
 
-def in_shadow(pairs: PairedBlocks, gate: Gate) -> Call:
+def shadowed(pairs: PairedBlocks, gate: Gate) -> Call:
     """The shadow stage over these blocks, shuffled and from the beginning again when they end."""
     test, rng = SequentialTest(gate.confidence, gate.shadow_blocks), np.random.default_rng(len(pairs))
     change = pairs.candidate_rr - pairs.live_rr
@@ -205,7 +215,7 @@ def power(
                     call = judge(drawn(pairs, size, share, rng), gate, run).verdict
                     calls[call] += 1
                     if call == "undecided":
-                        call = in_shadow(drawn(pairs, 2 * gate.shadow_blocks, share, rng), gate)
+                        call = shadowed(drawn(pairs, 2 * gate.shadow_blocks, share, rng), gate)
                     after[call] += 1
                 yield {
                     "candidate": number, "events": size, "true_gain": round(share * truth, 5),
@@ -215,31 +225,59 @@ def power(
         tell(f"gate: power of candidate {number + 1} of {len(pools)}")
 
 
-def planted(kinds: Sequence[str], runs: int, seed: int) -> dict[str, Any]:
+def planted(given: argparse.Namespace) -> dict[str, Any]:
     """Verdicts on refreshes after a change that was planted, and where nothing changed."""
     out: dict[str, Any] = {}
-    for kind in kinds:
-        rows = [planted_run(kind, seed + number) for number in range(runs)]
-        out[kind] = summed(rows)
-        tell(f"gate: {kind}: {out[kind]['verdicts']}, {out[kind]['promoted']} of {runs} promoted in the end")
+    for kind in given.kinds:
+        rows = [planted_run(made(kind, seed, given), seed) for seed in range(given.seed, given.seed + given.planted)]
+        good = [row for row in rows if row["gain_later_lower"] > 0]
+        promoted = sum(row["in_the_end"] == "promoted" for row in good)
+        out[kind] = {"worth_it": len(good), "promoted_of_these": promoted, **summed(rows)}
+        tell(f"gate: {kind}: {out[kind]['verdicts']}, worth it {len(good)}, promoted of these in the end {promoted}")
     return out
 
 
-def planted_run(kind: str, seed: int) -> dict[str, Any]:
-    """One made log: the change half way, a refresh after so many events again, then the shadow's events."""
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A log with a change in it, after `first` events."""
+
+    kind: str
+    items: Sequence[Item]
+    log: Sequence[Interaction]
+    first: int
+    settings: Settings
+    encoder: Topics | None
+
+
+def made(kind: str, seed: int, given: argparse.Namespace) -> Changed:
+    """One log with a planted change."""
+    if kind == RELABELLED:
+        data = command.log(given)
+        log = list(data.interactions)
+        first, settings = int(0.45 * len(log)), command.settings(given, data).model_copy(update={"seed": seed})
+        encoder = Topics() if given.words else None
+        return Changed(kind, list(data.items), relabelled(log, first, seed), first, settings, encoder)
     days = {f"{kind}_day": DAYS / 2} if kind != "none" else {}
     events, span = 2 * FRESH + LATER, DAYS * (1 + LATER / (2 * FRESH))
-    plan = Plan(400, 400, events, span, focus=0.9, styles=4, swaps=0, gradual=0, seed=seed, **days)
-    world = World(plan)
+    world = World(Plan(400, 400, events, span, focus=0.9, styles=4, swaps=0, gradual=0, seed=seed, **days))
     log = list(world.interactions())
     first = next(i for i, event in enumerate(log) if event.at_s >= log[0].at_s + DAYS / 2 * 86_400.0)
     settings = load(seed=seed, training={"window_events": FRESH, "max_steps": 500})
-    with Workshop(settings, Topics()) as shop:
-        shop.feed(world.items, log[:first])
-        shop.trained("warm-up", log[first - 1].at_s, seed=seed)
-        shop.feed([], log[first : first + FRESH])
-        real = shop.refreshed("v1", log[first + FRESH - 1], log[first + FRESH :], seed)
-        row, _ = row_of(real, real.candidate, kind, seed)
+    return Changed(kind, world.items, log, first, settings, Topics())
+
+
+def planted_run(it: Changed, seed: int) -> dict[str, Any]:
+    """The first version up to the change, a refresh `FRESH` events after it, then what follows."""
+    ready = it.first + FRESH
+    with Workshop(it.settings, it.encoder) as shop:
+        shop.feed(it.items, it.log[: it.first])
+        shop.trained("warm-up", it.log[it.first - 1].at_s, seed=seed)
+        shop.feed([], it.log[it.first : ready])
+        real = shop.refreshed("v1", it.log[ready - 1], it.log[ready:], seed)
+        row, _ = row_of(real, real.candidate, it.kind, seed)
+        later = judge(real.paired(real.candidate, later=True), it.settings.gate, seed).numbers
+    row |= {f"{name}_later": round(later[name], 4) for name in ("gain", "mrr_change")}
+    row["gain_later_lower"] = round(later["gain_lower"], 4)
     tell(f"gate: {row}")
     return row
 

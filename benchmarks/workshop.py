@@ -26,7 +26,7 @@ from stream.lm import NextItemLM
 from stream.messages import ModelVersion, TrainingJob, encode
 from stream.prequential import paired_losses
 from stream.records import Output
-from stream.settings import Settings
+from stream.settings import Gate, Settings
 from stream.store import ModelStore
 
 
@@ -41,25 +41,26 @@ class Refresh:
     asked: tuple[Any, ...]  # log, hold_out_from_s, candidate, live, item vectors, settings
     later: tuple[Any, ...] = ()  # the same for the events that followed, where a shadow would run
 
-    def paired(self, candidate: NextItemLM) -> PairedBlocks:
-        """The gate's paired run with another candidate."""
-        log, from_s, _, live, vectors, settings = self.asked
+    def paired(self, candidate: NextItemLM, *, later: bool = False) -> PairedBlocks:
+        """The gate's paired run with another candidate; `later`: the same over the events that followed."""
+        log, from_s, _, live, vectors, settings = self.later if later else self.asked
         return paired_losses(log, from_s, candidate, live, vectors, settings)
 
     def judged(self, candidate: NextItemLM, seed: int) -> tuple[Verdict, Call, PairedBlocks]:
         """The gate's verdict on a candidate, how it fares in shadow if that left it open, and the gate's paired run."""
         gate, pairs = self.asked[5].gate, self.paired(candidate)
         verdict = judge(pairs, gate, seed)
-        return verdict, self.in_shadow(candidate) if verdict.verdict == "undecided" else verdict.verdict, pairs
+        if verdict.verdict != "undecided":
+            return verdict, verdict.verdict, pairs
+        return verdict, in_shadow(self.paired(candidate, later=True), gate), pairs
 
-    def in_shadow(self, candidate: NextItemLM) -> Call:
-        """The shadow stage over the events that followed; "undecided" if they were too few."""
-        log, from_s, _, live, vectors, settings = self.later
-        pairs = paired_losses(log, from_s, candidate, live, vectors, settings)
-        test = SequentialTest(settings.gate.confidence, settings.gate.shadow_blocks)
-        for gain, n, before, after in zip(pairs.gain, pairs.n, pairs.live_rr, pairs.candidate_rr, strict=True):
-            test.update(float(gain), float(n), float(after - before))
-        return test.verdict
+
+def in_shadow(pairs: PairedBlocks, gate: Gate) -> Call:
+    """The shadow stage over these blocks; "undecided" if they are too few."""
+    test = SequentialTest(gate.confidence, gate.shadow_blocks)
+    for gain, n, before, after in zip(pairs.gain, pairs.n, pairs.live_rr, pairs.candidate_rr, strict=True):
+        test.update(float(gain), float(n), float(after - before))
+    return test.verdict
 
 
 @dataclass(slots=True)

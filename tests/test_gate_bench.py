@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.damage import DAMAGES, damaged, shuffled
-from benchmarks.gate import Topics, drawn, forgetting, in_shadow, power, row_of, summed
+from benchmarks.gate import Topics, drawn, forgetting, power, row_of, shadowed, summed
 from benchmarks.rollback import apart, wrong
 from benchmarks.workshop import Refresh, Workshop
 from producers.synthetic import Plan, World
@@ -97,7 +97,7 @@ def test_the_power_curve_rises_and_keeps_the_error_rate() -> None:
     assert by[250, gains[-1]]["promoted_with_shadow"] > by[250, gains[-1]]["promoted"]
     assert all(row["promoted"] <= 0.15 for row in found if row["true_gain"] == 0.0)  # 3 of 20
     assert all(row["promoted_with_shadow"] == 0.0 for row in found if row["true_gain"] == gains[0])
-    assert in_shadow(blocks(gain=0.3), Gate()) == "promoted"
+    assert shadowed(blocks(gain=0.3), Gate()) == "promoted"
 
 
 def test_what_is_forgotten_of_those_who_did_not_drift_keeps_a_candidate_out() -> None:
