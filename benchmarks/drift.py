@@ -3,8 +3,9 @@
     python benchmarks/drift.py --dataset ml-100k --path DIR > drift-ml-100k.json
     python benchmarks/drift.py --pairs 100 --seeds 1
 
-The first 20 % of the log fit the drift space, its weights and its threshold; nothing later is used for that. Then
-`stream.profile` folds made histories. People have at least 60 events, 30 of them after the warm-up; at a block after
+The first 20 % of the log fit the drift space, its weights and its thresholds; as refreshes do, `--again` calibrates
+thresholds anew with what lies before such shares of the log, for what comes after them. Then `stream.profile` folds
+made histories. People have at least 60 events, 30 of them after the warm-up; at a block after
 the warm-up A goes on as B ("random": anyone; "dissimilar": one of the tenth least like A), or with items of the
 segment that A has least of ("category"), or little by little as B ("gradual", over 20 events). Beside each stands A as
 they went on. All of it in the order of the log, in which people also drift by themselves ("natural"), and with blocks
@@ -36,7 +37,7 @@ from benchmarks.protocol import tell
 from consumers.calibrate import Crowd, Person
 from stream import profile
 from stream.calibration import shuffled
-from stream.drift import LEAST, WINDOW, Detector, evidence
+from stream.drift import LEAST, WINDOW, Detector, Found, evidence
 from stream.messages import UserState
 from stream.places import Places
 from stream.profile import Event, Rules
@@ -76,8 +77,10 @@ class Watcher:
 
     world: Crowd
     settings: Settings
+    again: Sequence[float] = ()  # shares of the log at which thresholds are calibrated anew
     seconds: float = 0.0
     events: int = 0
+    _later: list[tuple[float, Rules]] = field(default_factory=list)  # from when on, ascending
     _begun: dict[tuple[bool, bytes, bytes], bytes] = field(default_factory=dict)
     _places: Places = field(init=False)
     _rules: Rules = field(init=False)
@@ -86,15 +89,25 @@ class Watcher:
         self._places, self._rules = Places(self.world.space), Rules.of(self.settings, self.world.space)
         for item, vector in zip(self.world.ids, self.world.base, strict=True):
             self._places.put(item, vector)
+        times = np.sort(np.concatenate([times for _, times, _ in self.world.people]))
+        vectors, settings = self.world.vectors(), self.settings
+        for from_s in (float(times[int(share * len(times))]) for share in self.again):
+            people = [(rows[at < from_s], at[at < from_s]) for rows, at, _ in self.world.people]
+            found = self.world.space.detector_of(people, vectors, settings.users, settings.drift, settings.seed)
+            if found.on:
+                self._later.append((from_s, replace(self._rules, detector=found)))
+
+    def thresholds(self) -> list[float]:
+        """Of alarms, one after the other."""
+        return [round(rules.detector.threshold, 4) for rules in (self._rules, *(rules for _, rules in self._later))]
+
+    def _now(self, at_s: float) -> Rules:
+        return next((rules for from_s, rules in reversed(self._later) if at_s >= from_s), self._rules)
 
     def alarms(self, stream: History, since: int = 0) -> list[int]:
         """Events, from `since` on, at which the product raises an alarm."""
         state, began_s = self._before(stream, since, self._rules), time.process_time()
-        found = [
-            n
-            for n in range(since, len(stream[0]))
-            if (flagged := profile.fold(state, self._event(stream, n), self._places, self._rules)) and flagged.alarm
-        ]
+        found = [n for n in range(since, len(stream[0])) if (flagged := self._fold(state, stream, n)) and flagged.alarm]
         self.seconds += time.process_time() - began_s
         self.events += len(stream[0]) - since
         return found
@@ -110,6 +123,10 @@ class Watcher:
             signals = detector.signals(items, vectors - self.world.space.centre)
             out.append(float(evidence(np.array(signals), usual)))
         return np.array(out)
+
+    def _fold(self, state: UserState, stream: History, n: int) -> Found | None:
+        event = self._event(stream, n)
+        return profile.fold(state, event, self._places, self._now(event.at_s))
 
     def _event(self, stream: History, n: int) -> Event:
         return Event(str(n), self.world.ids[int(stream[0][n])], float(stream[1][n]), 1.0, n)
@@ -287,10 +304,11 @@ def discoveries(watcher: Watcher, pairs: int, seed: int, rate: float = 0.1) -> d
 
 
 def compared(
-    it: Crowd, settings: Settings, pairs: int, seeds: Sequence[int], kinds: Sequence[str] = KINDS
-) -> dict[str, Any]:
+    it: Crowd, settings: Settings, pairs: int, seeds: Sequence[int], kinds: Sequence[str] = KINDS,
+    again: Sequence[float] = (),
+) -> dict[str, Any]:  # fmt: skip
     """All figures of a log; each change as the mean over seeds."""
-    watcher = Watcher(it, settings)
+    watcher = Watcher(it, settings, again)
     orders: dict[str, dict[str, Any]] = {}
     for order in ("shuffled", "natural"):
         orders[order] = {}
@@ -301,7 +319,7 @@ def compared(
             tell(f"{order} {kind}: AUC after ten events {orders[order][kind]['auc_after_10']}")
     return {
         "people": len(able(it)),
-        "threshold": round(watcher._rules.detector.threshold, 4),  # noqa: SLF001
+        "thresholds": watcher.thresholds(),
         "weights": {name: round(weight, 4) for name, weight in asdict(it.space.weights).items()},
         "changes": orders,
         "null": null(watcher, seeds),
@@ -315,12 +333,13 @@ def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--pairs", type=int, default=300, help="histories of each kind of change and seed, at most")
     parser.add_argument("--seeds", type=int, default=3, help="how many times they are drawn")
+    parser.add_argument("--again", type=float, nargs="*", default=[0.4, 0.8], help="shares of the log")
     given = parser.parse_args()
     data = command.log(given)
     settings = command.settings(given, data)
     it = Crowd.of(list(data.items), data.interactions, settings, WARM_UP, lambda texts: encoded(texts, settings))
     seeds = range(given.seed, given.seed + given.seeds)
-    print(json.dumps({"dataset": data.name, **compared(it, settings, given.pairs, seeds)}, indent=2))
+    print(json.dumps({"dataset": data.name, **compared(it, settings, given.pairs, seeds, again=given.again)}, indent=2))
 
 
 if __name__ == "__main__":
