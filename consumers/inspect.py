@@ -182,7 +182,7 @@ def roll_back(bus: Bus, version: str | None, reason: str) -> Ruling:
     ruling = Ruling(name, "rollback", max(now_s, serving.at_s), 0.0, reason, {})
     if live([*versions, *rulings, ruling]) is None:
         raise StoreError(f"{name} cannot be rolled back: no version before it could serve")
-    bus.send([Output(topics.MODEL_VERSIONS, f"{name}/rollback".encode(), encode(ruling))])
+    bus.send([Output(topics.MODEL_VERSIONS, ruling.key, encode(ruling))])
     return ruling
 
 

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from consumers.observation import Observation
 from consumers.trigger_state import Seen, TriggerState, Waiting
 from stream import policy, topics, versions
 from stream.errors import BadRecord, StateError
 from stream.evidence import AlarmShare, Population, Reading, Unknown, numbers
-from stream.gate import SequentialTest
 from stream.messages import (
     DriftAlarm,
     ModelHealth,
@@ -29,7 +29,6 @@ from stream.messages import (
 )
 from stream.records import Output, Record
 from stream.rises import Rise, Season
-from stream.rollback import Watch
 from stream.settings import Settings
 from stream.worth import Worth
 
@@ -91,8 +90,7 @@ class TriggerHandler:
         kept.rises = {name: stream.numbers() for name, stream in population.streams.items()}
         kept.share, kept.usual = list(self._share.buckets), (self._share.usual_events, self._share.usual_alarms)
         kept.unknown = self._unknown.events, self._unknown.unknown
-        kept.test = self._test.numbers() if self._test else []
-        kept.watched, kept.watch = self._watched.version, self._watched.numbers()
+        self._observation.save(kept)
         return [Output(topics.TRIGGER_STATES, KEY, encode(kept), 0)]
 
     def restore(self, record: Record) -> None:
@@ -120,8 +118,7 @@ class TriggerHandler:
             self._share.add(events, alarms)
         self._share.usual_events, self._share.usual_alarms = state.usual
         self._unknown = Unknown(events=state.unknown[0], unknown=state.unknown[1])
-        self._test = SequentialTest.of(state.test) if state.test else None
-        self._watched = Watch.of(state.watched, state.watch)
+        self._observation = Observation(self._settings.gate, state)
         self._restored = dict(state.jobs), dict(state.rulings), self._population.flagged
 
     # what comes in
@@ -164,7 +161,7 @@ class TriggerHandler:
         state.alarms = [alarm for alarm in state.alarms if alarm.at_s > self._state.now_s]
         self._share.add(max(0, self._state.events - before), len(due))
         self._watch(health)
-        return [*self._probation(health), *self._shadow(health), *self._decide()]
+        return [*self._observe(health), *self._decide()]
 
     def _watch(self, health: ModelHealth) -> None:
         """Feed the detectors of the population and of segments with blocks that a version served."""
@@ -182,69 +179,32 @@ class TriggerHandler:
                      "before": round(rise.mean, 4), "after": round(rise.after, 4)}
                 )  # fmt: skip
 
-    def _probation(self, health: ModelHealth) -> list[Output]:
-        """Follow what the live version's parent would have gained; back to it when it proves better."""
-        gate, live = self._settings.gate, versions.live(self._versions.values(), self._state.now_s)
-        if live is None or health.version != live.version or not live.parent or not gate.rollback:
-            return []
-        if not versions.stands(self._versions.values(), live.version):
-            return []  # the ruling waits for its time
-        if self._watched.version != live.version:
-            self._watched = Watch(live.version)
-        for block in health.blocks:
-            if block.parent is not None:
-                self._watched.update(block.parent, block.n, block.group)
-        return self._rolled_back(live) if self._watched.lower(gate.rollback_confidence) > 0 else []
+    def _observe(self, health: ModelHealth) -> list[Output]:
+        """Rule on the live version beside its parent, then on the candidate in shadow."""
+        out = []
+        for asked in (self._observation.rollback, self._observation.ended):
+            ruling = asked(health, self._versions.values(), self._state.now_s, self._in_force_s)
+            if ruling is not None:
+                self._versions[ruling.key] = ruling
+                self._state.rulings[ruling.ruling] = self._state.rulings.get(ruling.ruling, 0) + 1
+                self._follow(ruling)
+                out.append(Output(topics.MODEL_VERSIONS, ruling.key, encode(ruling), 0))
+        return out
 
-    def _rolled_back(self, live: ModelVersion) -> list[Output]:
-        """The ruling that takes `live` and what descends from it out of service; evidence is gathered anew."""
-        state, watched = self._state, self._watched
-        found = {"gain": watched.mean, "blocks": float(watched.blocks),
-                 "gain_lower": watched.lower(self._settings.gate.rollback_confidence)}  # fmt: skip
-        reason = f"its parent {live.parent} is better by {watched.mean:.4f} in log rank over {watched.blocks} blocks"
-        ruling = Ruling(live.version, "rollback", state.now_s, self._in_force_s, reason, found)
-        key = f"{live.version}/rollback".encode()
-        if versions.live([*self._versions.values(), ruling], self._in_force_s) is None:
-            return []  # there is nothing to go back to
-        self._versions[key], self._watched = ruling, Watch()
-        state.rulings["rollback"] = state.rulings.get("rollback", 0) + 1
-        self.journal.append({"event": "rolled-back", "version": live.version, "to": live.parent, **found})
+    def _follow(self, ruling: Ruling) -> None:
+        """Journal a ruling; after a rollback evidence is gathered anew, and no training goes on from what fell."""
+        told = {"version": ruling.version, **ruling.numbers}
+        if ruling.ruling != "rollback":
+            self.journal.append({"event": "shadow-ended", "ruling": ruling.ruling, **told})
+            return
+        state, known = self._state, self._versions.values()
+        back = versions.live(known, self._in_force_s)
+        self.journal.append({"event": "rolled-back", "to": back.version if back else "", **told})
         self._population.watch("")
         self._share.clear()
-        if state.outstanding and state.job and not versions.stands(self._versions.values(), state.job.parent):
+        if state.outstanding and state.job and not versions.stands(known, state.job.parent):
             state.outstanding = False  # whatever comes of it cannot go live
             self.journal.append({"event": "training-given-up", "job": state.job.job_id, "parent": state.job.parent})
-        return [Output(topics.MODEL_VERSIONS, key, encode(ruling), 0)]
-
-    def _shadow(self, health: ModelHealth) -> list[Output]:
-        """Feed the test of the candidate in shadow; rule when it has decided."""
-        candidate, state = versions.shadow(self._versions.values(), self._state.now_s), self._state
-        if candidate is None or _ruling_key(candidate) in self._versions:  # the ruling is not in force yet
-            state.shadow, self._test = "", None
-            return []
-        if state.shadow != candidate.version or self._test is None:
-            gate = self._settings.gate
-            state.shadow, self._test = candidate.version, SequentialTest(gate.confidence, gate.shadow_blocks)
-        if health.shadow != candidate.version:
-            return []
-        for block in health.blocks:
-            if block.shadow is not None:
-                self._test.update(block.shadow, float(block.n), block.shadow_mrr or 0.0)
-        return [] if self._test.verdict == "undecided" else [self._rule(candidate, self._test)]
-
-    def _rule(self, candidate: ModelVersion, test: SequentialTest) -> Output:
-        lower, upper = test.bounds
-        found = {"gain": test.mean, "gain_lower": lower, "gain_upper": upper, "blocks": float(test.blocks),
-                 "mrr_change": test.rr_total / test.weight if test.weight else 0.0}  # fmt: skip
-        found = {name: value for name, value in found.items() if np.isfinite(value)}
-        reason = f"log-rank gain {test.mean:.4f} over {test.blocks} blocks in shadow"
-        ruling = Ruling(candidate.version, test.verdict, self._state.now_s, self._in_force_s, reason, found)
-        key = _ruling_key(candidate)
-        self._versions[key] = ruling
-        self._state.rulings[test.verdict] = self._state.rulings.get(test.verdict, 0) + 1
-        self._state.shadow, self._test = "", None
-        self.journal.append({"event": "shadow-ended", "version": candidate.version, "ruling": ruling.ruling, **found})
-        return Output(topics.MODEL_VERSIONS, key, encode(ruling), 0)
 
     def _decide(self) -> list[Output]:
         """Issue a job if there is reason to and nothing in its way; journal what was weighed."""
@@ -259,9 +219,10 @@ class TriggerHandler:
         if not versions.stands(self._versions.values(), live.version):
             return []  # nothing goes on from what is about to be rolled back
         self._worth = Worth.of(self._versions.values(), self._settings, state.now_s)
-        self._readings = policy.weigh(self._settings, self._population, self._share, self._unknown.share,
-                                      state.new_events, state.events, self._worth, state.interval,
-                                      self._unlearned(live))  # fmt: skip
+        counts = policy.Counts(state.new_events, state.events, self._unlearned(live), state.interval)
+        self._readings = policy.weigh(
+            self._settings, self._population, self._share, self._unknown.share, counts, self._worth
+        )
         reason = policy.strongest(self._readings)
         if reason is None:
             self._weighed()
@@ -344,7 +305,3 @@ class TriggerHandler:
             state.told.append(once)
             self.journal.append({"event": "training-held-back", "trigger": reason.trigger, "because": obstacle,
                                  "new_events": state.new_events, **numbers(self._readings)})  # fmt: skip
-
-
-def _ruling_key(candidate: ModelVersion) -> bytes:
-    return f"{candidate.version}/shadow".encode()

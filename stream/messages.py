@@ -228,6 +228,15 @@ class Ruling(Struct, frozen=True, array_like=True, tag="r1"):
     reason: str
     numbers: dict[str, float]
 
+    @property
+    def key(self) -> bytes:
+        """Its key: a version has one ruling of each kind."""
+        return f"{self.version}/{'rollback' if self.ruling == 'rollback' else 'shadow'}".encode()
+
+    def ends_shadow_of(self, candidate: ModelVersion) -> bool:
+        """Whether it decides about this candidate in shadow."""
+        return self.version == candidate.version and self.ruling != "rollback"
+
 
 Message = (
     UserState | ItemVector | AdaptedVector | TextVector | DriftAlarm | ModelHealth | TrainingJob | ModelVersion | Ruling

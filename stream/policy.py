@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import log1p
 
 from stream.evidence import AlarmShare, Limits, Population, Reading, readings
@@ -17,16 +17,32 @@ TRIGGERS = (  # all reasons for a training
 OF_TASTE = ("population", "segment", "users")  # reasons that say nothing about texts
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Interactions, as far as they matter for a decision."""
+
+    new: int  # since the last training
+    all: int
+    unlearned: int  # after the live version's data
+    interval: int = 0  # between the last two trainings
+
+    @property
+    def age(self) -> float:
+        """Of the live version, in e-folds by which the log has grown since its data ended.
+
+        >>> round(Counts(new=10, all=200, unlearned=100).age, 3)
+        0.693
+        """
+        return log1p(self.unlearned / max(self.all - self.unlearned, 1))
+
+
 def weigh(
     settings: Settings,
     population: Population,
     share: AlarmShare,
     unknown: float,
-    new_events: int,
-    events: int,
-    worth: Worth | None = None,
-    interval: int = 0,
-    unlearned: int | None = None,
+    counts: Counts,
+    worth: Worth,
 ) -> list[Reading]:
     """What the configured policy looks at, as it stands; nothing at all under `never`.
 
@@ -38,14 +54,12 @@ def weigh(
         population: of block losses.
         share: of alarms.
         unknown: share of interactions about items that the live version does not know.
-        new_events: interactions since the last training.
-        events: interactions in all.
-        worth: what earlier refreshes say; None: there were none.
-        interval: interactions between the last two trainings.
-        unlearned: interactions after the live version's data; None: as many as since the last training.
+        counts: of interactions.
+        worth: what earlier refreshes say.
 
     >>> settings = Settings(trigger=Trigger(policy="clock", clock_events=100))
-    >>> found = weigh(settings, Population(50_000), AlarmShare(1000, 0.001), 0.0, 100, 900)
+    >>> worth, counts = Worth.of([], settings, 0.0), Counts(100, 900, 100)
+    >>> found = weigh(settings, Population(50_000), AlarmShare(1000, 0.001), 0.0, counts, worth)
     >>> [(reading.trigger, reading.now, reading.threshold, reading.crossed) for reading in found]
     [('clock', 100.0, 100.0, True)]
     """
@@ -54,22 +68,19 @@ def weigh(
         return []
     if trigger.policy != "drift":
         threshold = trigger.clock_events if trigger.policy == "clock" else trigger.min_new_events
-        return [Reading(trigger.policy, float(new_events), float(threshold), new_events >= threshold)]
-    worth = worth or Worth.of([], settings, 0.0)
+        return [Reading(trigger.policy, float(counts.new), float(threshold), counts.new >= threshold)]
     limits = Limits(
         trigger.alarm_p_value, trigger.unknown_share, trigger.max_staleness_events, settings.drift.reaction_events
     )
-    unlearned = new_events if unlearned is None else unlearned
-    age = log1p(unlearned / max(events - unlearned, 1))
-    found = readings(population, share, unknown, limits, new_events, age)
-    return [_weighed(reading, worth, new_events, interval, limits) for reading in found]
+    found = readings(population, share, unknown, limits, counts.new, counts.age)
+    return [_weighed(reading, worth, counts, limits) for reading in found]
 
 
-def _weighed(reading: Reading, worth: Worth, new_events: int, interval: int, limits: Limits) -> Reading:
+def _weighed(reading: Reading, worth: Worth, counts: Counts, limits: Limits) -> Reading:
     """With what it promises: what came of a sudden is there for an interval even right after a training."""
     aged = reading.trigger == "staleness"
-    gain = worth.gain(reading.trigger, reading.size, new_events if aged else max(new_events, interval))
-    due = aged and new_events >= limits.most
+    gain = worth.gain(reading.trigger, reading.size, counts.new if aged else max(counts.new, counts.interval))
+    due = aged and counts.new >= limits.most
     return replace(reading, gain=gain, crossed=due or (reading.crossed and gain >= worth.price))
 
 

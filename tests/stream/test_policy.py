@@ -10,13 +10,15 @@ import pytest
 from stream import policy
 from stream.evidence import AlarmShare, Population, Reading
 from stream.settings import Settings, Trigger, load
+from stream.worth import Worth
 
 
 def weighed(
     settings: Settings, new_events: int, share: AlarmShare | None = None, unknown: float = 0.0, interval: int = 0
 ) -> Any:
     share = share or AlarmShare(1_000, 0.001)
-    return policy.weigh(settings, Population(50_000), share, unknown, new_events, 20_000 + new_events, None, interval)
+    counts = policy.Counts(new_events, 20_000 + new_events, new_events, interval)
+    return policy.weigh(settings, Population(50_000), share, unknown, counts, Worth.of([], settings, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,8 @@ def test_age_is_that_of_what_is_live_not_of_the_last_training() -> None:
     rules, share = load(trigger={"step_worth": 1.0}), AlarmShare(1_000, 0.001)
 
     def age(unlearned: int | None) -> Reading:
-        found = policy.weigh(rules, Population(50_000), share, 0.0, 3_000, 20_000, None, 0, unlearned)
+        counts = policy.Counts(3_000, 20_000, unlearned)
+        found = policy.weigh(rules, Population(50_000), share, 0.0, counts, Worth.of([], rules, 0.0))
         return next(reading for reading in found if reading.trigger == "staleness")
 
     assert age(10_000).size == pytest.approx(log(2))  # 10,000 that it knows, as many that it does not
