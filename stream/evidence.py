@@ -162,11 +162,14 @@ class Population:
     streams: dict[str, Rise] = field(default_factory=dict)
 
     def watch(self, version: str) -> None:
-        """When another version serves, its losses are no continuation: levels start anew."""
+        """When another version serves, its losses are no continuation; with none, nothing that was found holds."""
         if version != self.version:
             self.version = version
             for stream in self.streams.values():
-                stream.restart()
+                if version:
+                    stream.swap()
+                else:
+                    stream.restart()
 
     def settle(self) -> None:
         """What has risen has a consequence."""

@@ -159,8 +159,18 @@ class Rise:
         mean, self.held, self.total = self.total / self.held, 0.0, 0.0
         return self._take(mean, limit)
 
+    def swap(self) -> None:
+        """Another model serves: nothing is known of its level, but how losses scatter.
+
+        A rise goes on all the same until the loss is back where it was: the new model may have seen little of it.
+        """
+        if self.risen:
+            self.held = self.total = self.after_n = self.after = 0.0
+        else:
+            self.restart()
+
     def restart(self) -> None:
-        """Another model serves: nothing is known of its level, but how losses scatter."""
+        """Forget the level, and any rise."""
         self.n = self.mean = 0.0
         self._calm()
 

@@ -107,16 +107,31 @@ def test_weekends_that_are_hard_for_everybody_are_no_reason_again_and_again() ->
     assert [week for week in found_in if week > 1] == []
 
 
-def test_another_version_starts_anew() -> None:
+def test_a_rise_outlives_a_version_that_does_not_cure_it() -> None:
     population = Population(50_000)
     population.watch("v1")
     found(population, blocks(3_000, seed=0))
     found(population, blocks(1_000, seed=1, everybody=2.0))
-    risen = []
-    for version in ("v1", "v1", "v2"):
+    assert population.risen is not None
+    population.settle()  # a training answers it
+    population.watch("v2")
+    assert population.risen is not None
+    assert population.risen.size == 0.0  # nothing is known of how the new version does
+    found(population, blocks(1_000, seed=2, everybody=1.5))
+    assert population.risen.size == pytest.approx(1.5, abs=0.5)  # above what it was before the rise
+    population.watch("v3")
+    found(population, blocks(1_000, seed=3))
+    assert population.risen is None  # that one has cured it
+
+
+def test_without_a_version_nothing_is_left_of_a_rise() -> None:
+    population = Population(50_000)
+    population.watch("v1")
+    found(population, blocks(3_000, seed=0))
+    found(population, blocks(1_000, seed=1, everybody=2.0))
+    for version in ("", "v2"):
         population.watch(version)
-        risen.append(population.risen is not None)
-    assert risen == [True, True, False]
+        assert population.risen is None
     assert found(population, blocks(5_000, seed=2, everybody=4.0)) == []
 
 

@@ -65,7 +65,7 @@ def test_after_its_consequence_the_new_level_is_usual() -> None:
 def test_another_model_starts_at_its_own_level() -> None:
     rng, rise = np.random.default_rng(5), Rise()
     fed(rise, rng.normal(4, 2, 2_000))
-    rise.restart()
+    rise.swap()
     assert fed(rise, rng.normal(9, 2, 4_000)) == []
     assert fed(rise, rng.normal(10, 2, 1_000))
 
