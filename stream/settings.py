@@ -96,7 +96,7 @@ class Drift(Section):
     )
     reaction_events: int = Field(20, ge=0, description="events after an alarm during which the detector rests")
     threshold: Positive | Literal["auto"] = Field(
-        "auto", description="of alarms; auto: from the null, at the warm-up and at each refresh; `meander calibrate` finds one"
+        "auto", description="of alarms; auto: from the null, at each training; `meander calibrate` finds one for a log"
     )
 
 

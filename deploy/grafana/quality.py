@@ -154,11 +154,13 @@ def drift() -> list[PanelBuilder]:
               "for everybody or in a segment.",
               [Line("3600 * sum by (scope, detector) (rate(meander_alarms_total[$window]))",
                     "{{scope}}: {{detector}}")], Look("short", 8)),
-        graph("People's alarms per 1,000 events",
+        graph("People's changes per 1,000 events",
               "drift.false_alarms_per_1000 (1 unless you set it) is what people raise who do not drift. Above it, "
-              "some do.",
+              "some do. Lists follow less certain changes, too: drift.false_reactions_per_1000 (4) is the same of them.",
               [Line('1000 * sum(rate(meander_alarms_total{scope="user"}[$window])) / '
-                    'sum(rate(meander_events_total{role="interest"}[$window]))', "alarms")],
+                    'sum(rate(meander_events_total{role="interest"}[$window]))', "alarms"),
+               Line("1000 * sum(rate(meander_reactions_total[$window])) / "
+                    'sum(rate(meander_events_total{role="interest"}[$window]))', "followed by lists")],
               Look("short", 8, steps=[(None, "transparent"), (1, "yellow")])),
         graph("Jobs issued and rulings, by trigger, last day",
               "Trainings that the trigger has asked for, by the evidence that decided, and candidates in shadow that "
