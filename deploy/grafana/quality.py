@@ -156,7 +156,7 @@ def drift() -> list[PanelBuilder]:
                     "{{scope}}: {{detector}}")], Look("short", 8)),
         graph("People's changes per 1,000 events",
               "drift.false_alarms_per_1000 (1 unless you set it) is what people raise who do not drift. Above it, "
-              "some do. Lists follow less certain changes, too: drift.false_reactions_per_1000 (4) is the same of them.",
+              "some do. Lists follow less certain ones, too, with drift.false_reactions_per_1000 (4).",
               [Line('1000 * sum(rate(meander_alarms_total{scope="user"}[$window])) / '
                     'sum(rate(meander_events_total{role="interest"}[$window]))', "alarms"),
                Line("1000 * sum(rate(meander_reactions_total[$window])) / "
