@@ -12,8 +12,9 @@ Compared are hits at 10 of the same tested events, over the whole log and, where
 events that follow it; the interval is of a bootstrap over people with all their events (95 %), made-up people of
 different seeds being different people. Training seconds are those of refreshes; the first training is the same for all.
 
-A log called `…-relabelled` is a real one in which half of the items trade places (`benchmarks.splice`) after `CHANGE`
-of it: a change that is planted where people, baskets and popularity are real; which items do follows from the seed.
+A log called `…-relabelled` is a real one in which half of the items trade places (`benchmarks.splice`) somewhere between
+the shares `CHANGES` of it: a change that is planted where people, baskets and popularity are real; where, and which
+items do, follows from the seed.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ from consumers.replay import replay as play
 from consumers.scorer import ScorerHandler
 from producers import datasets
 from producers.datasets import Dataset
+from stream.events import Interaction
 from stream.settings import Settings, load
 
 Doubles = NDArray[np.float64]
 
 POLICIES = ("never", "clock", "continuous", "drift", "matched")
 PLANTED = "-relabelled"
-CHANGE = 0.6  # of a relabelled log lies before its change
+CHANGES = 0.45, 0.75  # of a relabelled log lies before its change; one place would suit some clock
 REAL = {"online-retail": (datasets.ONLINE_RETAIL, True), "online-retail-new": (datasets.ONLINE_RETAIL, False),
         "ml-100k": (datasets.ML_100K, False)}  # fmt: skip
 LOGS = (*REAL, *(name + PLANTED for name in REAL), *worlds.PLANTS, *worlds.CALM)
@@ -73,7 +75,7 @@ def data_of(arm: Arm, given: argparse.Namespace) -> Dataset:
     if real := real_of(arm.log):
         whole = datasets.load(REAL[real][0], given.path if real == "ml-100k" else None)
         log = list(datasets.head(whole.interactions, given.limit))
-        return Dataset(arm.log, whole.items, relabelled(log, int(CHANGE * len(log)), arm.seed) if planted(arm) else log)
+        return Dataset(arm.log, whole.items, relabelled(log, change_of(arm, log), arm.seed) if planted(arm) else log)
     made = worlds.world(arm.log, arm.seed, given.events)
     return Dataset(arm.log, made.items, list(made.interactions()))
 
@@ -151,13 +153,19 @@ def matched_every(drift: Arm, given: argparse.Namespace) -> int:
     return max(apart if apart * refreshes <= records else records // refreshes, 1) * each
 
 
+def change_of(arm: Arm, log: Sequence[Interaction]) -> int:
+    """How many interactions lie before the planted change."""
+    if real_of(arm.log):
+        return int(np.random.default_rng(arm.seed).uniform(*CHANGES) * len(log))
+    return sum(event.at_s < worlds.CHANGE_S for event in log)
+
+
 def changed_at(arm: Arm, data: Dataset, before: int, repeats: bool) -> int | None:
     """Number of the first tested event after the planted change: tested is whatever counts, after the warm-up."""
     if not planted(arm):
         return None
     log, seen, tested = list(data.interactions), set[tuple[str, str | None]](), 0
-    change = int(CHANGE * len(log)) if real_of(arm.log) else sum(event.at_s < worlds.CHANGE_S for event in log)
-    for number, event in enumerate(log[:change]):
+    for number, event in enumerate(log[: change_of(arm, log)]):
         pair = event.user_id, event.item_id
         tested += number >= before and (repeats or pair not in seen)
         seen.add(pair)
