@@ -12,9 +12,9 @@ Compared are hits at 10 of the same tested events, over the whole log and, where
 events that follow it; the interval is of a bootstrap over people with all their events (95 %), made-up people of
 different seeds being different people. Training seconds are those of refreshes; the first training is the same for all.
 
-A log called `…-relabelled` is a real one in which half of the items trade places (`benchmarks.splice`) somewhere between
-the shares `CHANGES` of it: a change that is planted where people, baskets and popularity are real; where, and which
-items do, follows from the seed.
+A log called `…-relabelled` is a real one in which half of the items trade places (`benchmarks.splice`) at one of the
+shares `CHANGES` of it: a change that is planted where people, baskets and popularity are real; where, and which items
+do, follows from the seed.
 """
 
 from __future__ import annotations
