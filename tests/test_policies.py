@@ -45,6 +45,25 @@ def test_arms_over_other_events_are_refused() -> None:
         policies.compared([outcome("drift", [0, 1])], [outcome("clock", [0, 1], [1, 0])], None)
 
 
+def test_a_relabelled_log_changes_somewhere_else_for_each_seed() -> None:
+    given = policies.parsed(["--limit", "3000"])
+    plain = list(policies.data_of(Arm("online-retail-new", "drift", 0), given).interactions)
+    places = []
+    for seed in (0, 1):
+        arm = Arm("online-retail-new-relabelled", "drift", seed)
+        data = policies.data_of(arm, given)
+        log, change = list(data.interactions), policies.change_of(arm, plain)
+        changed = [n for n, (one, other) in enumerate(zip(plain, log, strict=True)) if one.item_id != other.item_id]
+        assert changed[0] >= change
+        assert len(changed) > 0.3 * (3_000 - change)
+        pairs = [(event.user_id, event.item_id) for event in log[:change]]
+        firsts = sum(pair not in pairs[:n] for n, pair in enumerate(pairs) if n >= 600)
+        assert policies.changed_at(arm, data, 600, repeats=False) == firsts
+        places.append(change)
+    assert places[0] != places[1]
+    assert {1_350 <= place <= 2_250 for place in places} == {True}
+
+
 def test_a_matched_clock_trains_as_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = policies.parsed(["--out", str(tmp_path)])
     for refreshes, every in ((0, 1_000), (1, 600), (2, 400), (4, 200), (9, 200)):
