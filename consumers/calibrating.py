@@ -38,13 +38,11 @@ def fitted(data: Gathered, plan: Plan, settings: Settings) -> str:
 def again(directory: Path, plan: Plan, settings: Settings) -> list[float] | None:
     """The detector in the space of `directory`, as numbers, calibrated with the past that a refresh learns from.
 
-    None where that says too little, or the settings name a threshold.
+    None where that says too little.
 
     Raises:
         StoreError: there is no space in the directory.
     """
-    if settings.drift.threshold != "auto":
-        return None
     space = Space.load(directory)
     vectors = space.vectors(plan.item_ids, plan.text)
     b = plan.baskets

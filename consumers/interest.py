@@ -295,8 +295,10 @@ class InterestHandler:
             return []
         if version.space and not self._stages.knows(version.space):
             self._space(version)
-        if version.detector and self._settings.drift.threshold == "auto":
-            self._stages.calibrate(Detector.of(version.detector), version.live_at_s)
+        if version.detector:
+            found, told = Detector.of(version.detector), self._settings.drift.threshold
+            detector = found if told == "auto" else Detector(found.weights, told, found.reacts)
+            self._stages.calibrate(detector, version.live_at_s)
         return []
 
     def _space(self, version: ModelVersion) -> None:

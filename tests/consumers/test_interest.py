@@ -301,10 +301,15 @@ def test_restarts_keep_the_detector_that_served(shop: Shop, every: int) -> None:
     assert states(whole)[-1].changed_s > 0
 
 
-def test_a_threshold_of_the_settings_stays(shop: Shop) -> None:
-    made = InterestHandler(Settings(drift=Drift(threshold=3.0)), lambda _: shop.space)
-    never = Detector(shop.space.weights, 99.0)
-    assert alarms(drive(made, [*broadcasts(shop), calibrated("v2", never, 0.0), *moving("ann", shop)]))
+def test_a_threshold_of_the_settings_stays_that_of_alarms(shop: Shop) -> None:
+    settings, followed_s = Settings(drift=Drift(threshold=3.0)), []
+    for reacts in (99.0, 1.0):
+        made, found = InterestHandler(settings, lambda _: shop.space), Detector(shop.space.weights, 99.0, reacts)
+        out = drive(made, [*broadcasts(shop), calibrated("v2", found, 0.0), *moving("ann", shop)])
+        ((_, alarm),) = alarms(out)
+        assert alarm.threshold == 3.0
+        followed_s.append(next(state.last_s for state in states(out) if state.changed_s))
+    assert followed_s[1] < followed_s[0] == alarm.at_s  # that of lists is as it was calibrated
 
 
 def test_lists_follow_a_change_that_is_not_sure_enough_for_an_alarm(shop: Shop) -> None:
