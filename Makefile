@@ -60,8 +60,11 @@ bench-drift: $(VENV)/.installed  ## drift, gate, rollback, policies and refreshe
 		for name in drift reaction gate rollback; do \
 			echo "benchmarks/$$name.py $$where" && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $$where \
 				> runs/bench-drift/$$name-$$log.json || exit 1; done; done
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/population.py > runs/bench-drift/population.json
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policies.py --log tastes --log users --log online-retail --log online-retail-new \
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/population.py --seeds 0,1,2,3,4,5,6,7,8,9 --events 62000 \
+		> runs/bench-drift/population.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policies.py --log tastes --log category --log users --events 12000 \
+		--seeds 0,1,2,3,4 --policies drift,matched --out runs/policies-planted > runs/bench-drift/policies-planted.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policies.py --log online-retail --log online-retail-new \
 		$(if $(DATA),--log ml-100k --path $(DATA)) > runs/bench-drift/policies.json
 	$(BIN)/python benchmarks/refresh.py > runs/bench-drift/refresh.json
 
