@@ -69,6 +69,19 @@ def drive(made: InterestHandler, records: Sequence[Record], batch: int = 10**9) 
     return out
 
 
+def interrupted(shop: Shop, before: Sequence[Record], records: Sequence[Record], every: int) -> list[Output]:
+    """What comes of it when the handler starts anew after every so many records."""
+    made = handler(shop)
+    out = drive(made, before)
+    for start in range(0, len(records), every):
+        out += drive(made, records[start : start + every])
+        made = handler(shop)
+        for offset, o in enumerate(o for o in out if o.topic == "user-states"):
+            made.restore(Record(o.topic, o.partition or 0, offset, o.key, o.value))
+        drive(made, before)
+    return out
+
+
 def states(outputs: Iterable[Output]) -> list[UserState]:
     return [messages.decode(UserState, o.value) for o in outputs if o.topic == "user-states" and o.value is not None]
 
@@ -151,14 +164,7 @@ def test_restarts_change_nothing(shop: Shop, every: int) -> None:
     records = season(shop, n=1_500 if every > 1 else 300)
     before = broadcasts(shop, live_at_s=3_000.0)
     whole = drive(handler(shop), [*before, *records])
-    made = handler(shop)
-    out = drive(made, before)
-    for start in range(0, len(records), every):
-        out += drive(made, records[start : start + every])
-        made = handler(shop)
-        for offset, o in enumerate(o for o in out if o.topic == "user-states"):
-            made.restore(Record(o.topic, o.partition or 0, offset, o.key, o.value))
-        drive(made, before)
+    out = interrupted(shop, before, records, every)
     assert final(out) == final(whole)
     assert alarms(out) == alarms(whole)
     assert alarms(whole) or every == 1
@@ -288,14 +294,7 @@ def test_restarts_keep_the_detector_that_served(shop: Shop, every: int) -> None:
     before = [*broadcasts(shop, 20.0), *(calibrated(f"v{2 + n}", d, 40.0 + 22 * n) for n, d in enumerate(detectors))]
     records = [*moving("ann", shop), interaction(120, "ann", "toy01", 30.0)]  # the last one is late
     whole = drive(handler(shop), [*before, *records])
-    made, out = handler(shop), list[Output]()
-    drive(made, before)
-    for start in range(0, len(records), every):
-        out += drive(made, records[start : start + every])
-        made = handler(shop)
-        for offset, o in enumerate(o for o in out if o.topic == "user-states"):
-            made.restore(Record(o.topic, o.partition or 0, offset, o.key, o.value))
-        drive(made, before)
+    out = interrupted(shop, before, records, every)
     assert final(out) == final(whole)
     assert alarms(out) == alarms(whole)
     assert states(whole)[-1].changed_s > 0
