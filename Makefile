@@ -58,8 +58,11 @@ bench-drift: $(VENV)/.installed  ## drift, gate, rollback, policies and refreshe
 	@for log in online-retail $(if $(DATA),ml-100k); do \
 		where="--dataset $$log"; if [ $$log = ml-100k ]; then where="$$where --path $(DATA)"; fi; \
 		for name in drift reaction gate rollback; do \
-			echo "benchmarks/$$name.py $$where" && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $$where \
+			what="$$where"; if [ $$name = gate ]; then what="$$where --parts candidates planted --kinds relabelled"; fi; \
+			echo "benchmarks/$$name.py $$what" && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $$what \
 				> runs/bench-drift/$$name-$$log.json || exit 1; done; done
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate.py --parts forgetting planted --kinds tastes population category none \
+		> runs/bench-drift/gate-made.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/population.py --seeds 0,1,2,3,4,5,6,7,8,9 --events 62000 \
 		> runs/bench-drift/population.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policies.py --log tastes --log category --log users --events 12000 \

@@ -296,8 +296,7 @@ class InterestHandler:
         if version.space and not self._stages.knows(version.space):
             self._space(version)
         if version.detector:
-            found, told = Detector.of(version.detector), self._settings.drift.threshold
-            detector = found if told == "auto" else Detector(found.weights, told, found.reacts)
+            detector = Detector.of(version.detector).with_alarms_at(self._settings.drift.threshold)
             self._stages.calibrate(detector, version.live_at_s)
         return []
 

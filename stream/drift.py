@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from math import inf
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +127,10 @@ class Detector:
     def __init__(self, weights: Weights, threshold: float = inf, reacts: float = inf) -> None:
         self.weights, self.threshold, self.reacts = weights, threshold, min(reacts, threshold)
         self.on = self.reacts < inf
+
+    def with_alarms_at(self, told: float | Literal["auto"]) -> Detector:
+        """The same detector with the settings' threshold for alarms; "auto": with its own."""
+        return self if told == "auto" else Detector(self.weights, told, self.reacts)
 
     def limits(self) -> dict[str, float]:
         """The thresholds that are not infinite, by name."""

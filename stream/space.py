@@ -166,7 +166,7 @@ class Space:
         """The drift detector, with the threshold that is set or else the space's own."""
         if self.weights == NOTHING:
             return Detector(NOTHING)
-        return Detector(self.weights, self.threshold if drift.threshold == "auto" else drift.threshold, self.reacts)
+        return Detector(self.weights, self.threshold, self.reacts).with_alarms_at(drift.threshold)
 
     def decays(self, users: Users) -> tuple[Decay, Decay]:
         """Decay of the slow and of the fast state: as set, or what the space was fitted with for `auto`."""
