@@ -134,22 +134,22 @@ class Variant:
     features: Doubles  # (F,), 1 or 0
     facts: Doubles  # (C,), 1 or 0
     ranks: list[int | None] = field(default_factory=list)  # of every tested event
-    open: dict[Key, tuple[Doubles, int]] = field(default_factory=dict)  # sum of gradients (C, F), events
+    open: dict[Key, Doubles] = field(default_factory=dict)  # sum of gradients (C, F)
 
     def test(self, step: Step, z: Doubles) -> None:
         """Rank what was taken with what has been learned, and keep what that will teach."""
         candidates = np.ones(step.kept, bool)
         expected = self.blend.expect(z * self.features[:, None], candidates, step.facts * self.facts)
-        gradient, n = self.open.get(step.key, (np.zeros((len(FACTS), len(FEATURES))), 0))
+        gradient = self.open.get(step.key, np.zeros((len(FACTS), len(FEATURES))))
         kept = [(row, place) for row, place in zip(step.rows, step.places, strict=True) if place >= 0]
         ranks = ranks_of(expected.scores, np.array([place for _, place in kept], np.int64), candidates)
-        for (row, place), rank in zip(kept, ranks, strict=True):
-            gradient, self.ranks[row] = gradient + expected.gradient(place), rank
-        self.open[step.key] = gradient, n + len(step.places)
+        for (row, _), rank in zip(kept, ranks, strict=True):
+            self.ranks[row] = rank
+        self.open[step.key] = gradient + expected.gradient_of([place for _, place in kept])
 
     def learn(self, step: Step) -> None:
         """Learn a block that closes."""
-        self.blend.learn(*self.open.pop(step.key))
+        self.blend.learn(self.open.pop(step.key))
 
 
 def variants(notes: Notes, used: Sequence[str]) -> dict[str, Variant]:

@@ -82,7 +82,7 @@ class Examiner:
         part.served.add(served)
         found: dict[str, float] | None = None
         if rank is not None:
-            opened.gradient = opened.gradient + prepared.expected.gradient(item)
+            opened.gradient = opened.gradient + prepared.expected.gradient(item, opened.items)
             opened.n += 1
             opened.gain += prepared.change.gain(item) if prepared.change else 0.0
             losses = _losses(prepared, item, rank)
@@ -118,7 +118,7 @@ class Examiner:
             stranger=top(popular, headline, self.config.k) if not opened.served else [],
             change=sight.contest,
             companions=self._companions(
-                self._roles(user_id, opened, probation), sight, part.blend.weights_for(sight.facts)
+                self._roles(user_id, opened, probation), sight, part.blend.weights_for(sight.facts), expected.scores
             ),
         )  # fmt: skip
         return self._prepared
@@ -129,7 +129,7 @@ class Examiner:
         roles = {"shadow": bool(self.shelf.shadow_name), "parent": chosen or probation, "reference": chosen}
         return [role for role, wanted in roles.items() if wanted]
 
-    def _companions(self, roles: list[str], sight: Sight, weights: Doubles) -> dict[int, Doubles]:
+    def _companions(self, roles: list[str], sight: Sight, weights: Doubles, scores: Doubles) -> dict[int, Doubles]:
         """The blend with another version in place of the live one."""
         if sight.logits is None:
             return {}
@@ -137,7 +137,7 @@ class Examiner:
         for role in roles:
             slot = self.items.filled(self.shelf.companion(role))
             if slot is not None:
-                out[LOSSES.index(role)] = weights @ sight.under(slot)
+                out[LOSSES.index(role)] = sight.scores_under(slot, weights, scores)
         return out
 
 

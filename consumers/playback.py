@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from stream.events import Interaction, Item
 from stream.metrics import Figures
 from stream.settings import Settings
 
+TELL_S = 30.0  # seconds between two lines of progress where there is no terminal
+
 
 def play(
     name: str,
@@ -28,7 +31,7 @@ def play(
     recommendations: Path | None = None,
     report: Path | None = None,
 ) -> dict[str, Any]:
-    """Replay a log; returns its figures. Progress and summary go to stderr.
+    """Replay a log; returns its figures. Progress and summary go to stderr: a bar, or a line now and then in a file.
 
     Raises:
         LogError: the log is empty or malformed, or a file cannot be written.
@@ -38,9 +41,14 @@ def play(
         lists = stack.enter_context(opened(recommendations)) if recommendations is not None else None
         bar = stack.enter_context(_progress(console))
         task = bar.add_task("replay", total=None, figures="")
+        told_s = time.monotonic()
 
         def tell(done: int, in_all: int, figures: Figures) -> None:
+            nonlocal told_s
             bar.update(task, completed=done, total=in_all, figures=rolling(figures))
+            if not console.is_terminal and time.monotonic() - told_s >= TELL_S:
+                told_s = time.monotonic()
+                console.print(f"{number(done)} of {number(in_all)} events; {rolling(figures)}", highlight=False)
 
         result = replay(name, items, interactions, settings, recommendations=lists, on_progress=tell)
     for line in summary(result):

@@ -254,7 +254,7 @@ class ScorerHandler:
         person.adopt(opened.profile)
         self.examiner.epoch += 1
         if opened.n:
-            part.blend.learn(opened.gradient, opened.n)
+            part.blend.learn(opened.gradient)
             part.since_health.append(_loss(opened, user_id))
         if self.config.fatigue:
             passed_over(person.ignored, opened.served, opened.items)

@@ -4,22 +4,24 @@ Letters in shapes: F features, C facts about a person, N items of the catalogue.
 facts: what a newcomer and a wholesaler want is told by different features. The score of an item is the weighted sum of
 its z-scored features, so the contributions are exact explanations.
 
-The weights follow the softmax cross-entropy of what was consumed by an Online Newton Step (Hazan, Agarwal, Kale 2007),
-which has no rate to be tuned: features that say nearly the same do not slow each other down, and those that are seldom
-asked learn as fast as others. For the gradient g of a block, with older blocks fading:
+The weights follow the pairwise logistic likelihood (Bradley & Terry 1952; for rankings of items Rendle et al., "BPR",
+2009) of what was taken over the `HARD` best candidates that were not: how thousands of items that nobody would list
+compare with each other teaches nothing about the first ten places. What is taken together does not compete, as it would
+in a softmax. They do so by an Online Newton Step (Hazan, Agarwal, Kale 2007), which has no rate to be tuned: features
+that say nearly the same do not slow each other down, and those that are seldom asked learn as fast as others. For the
+gradient g of a block, with older blocks fading:
 
     A = .9995 A + g g' + .0005 prior I;  weights = weights + inverse(A) g        # A begins as prior I
-
-The softmax is taken over the `HARD` best candidates, hard negatives: how thousands of items that nobody would list
-compare with each other teaches nothing about the first ten places.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -49,14 +51,15 @@ FEATURES = (
 POPULARITY, MODEL, SLOW, FAST, ALIKE, PEERS = 0, 6, 7, 8, 12, 15
 REPEATS = [9, 10, 16, 17, 18]  # of what a person has
 LINEAR = [11, 13, 14]  # in the order of stream.linear.Placed.scores
+OF_VERSION = [MODEL, *LINEAR]  # what a version's models say
 FACTS = ("always", "length of history", "items owned", "time since the last visit")  # see stream.ranker.facts
-HARD = 50  # candidates that teach
+HARD = 100  # candidates that teach
 FADE = 0.9995  # of what older blocks taught, per block
 FIRST = 0.1  # weight of every feature before anything is known
 
 
 def standardise(features: Doubles, candidates: Mask) -> Doubles:
-    """Z-score each row of `features` (F, N) by its mean and deviation over the candidates (N,).
+    """Z-score each row of `features` (F, N), in place, by its mean and deviation over the candidates (N,).
 
     A row that is constant over the candidates becomes zero.
 
@@ -64,10 +67,12 @@ def standardise(features: Doubles, candidates: Mask) -> Doubles:
     [[-1.0, 1.0, 7.0]]
     """
     share = candidates / max(int(candidates.sum()), 1)  # (N,), sums to 1
-    centred = features - (features @ share)[:, None]
-    deviation = np.sqrt((centred * centred) @ share)[:, None]
+    features -= (features @ share)[:, None]
+    deviation = np.sqrt(np.einsum("fn,fn,n->f", features, features, share))
     flat = deviation < 1e-9
-    return np.where(flat, 0.0, centred / np.where(flat, 1.0, deviation))
+    features /= np.where(flat, 1.0, deviation)[:, None]
+    features[flat] = 0.0
+    return features
 
 
 def with_version(z: Doubles, logits: NDArray[np.float32] | None, linear: Doubles | None, candidates: Mask) -> Doubles:
@@ -75,14 +80,19 @@ def with_version(z: Doubles, logits: NDArray[np.float32] | None, linear: Doubles
 
     None stands for a model that has nothing to say.
     """
-    raw = np.zeros((1 + len(LINEAR), z.shape[1]))
+    out = z.copy()
+    out[OF_VERSION] = of_version(logits, linear, candidates)
+    return out
+
+
+def of_version(logits: NDArray[np.float32] | None, linear: Doubles | None, candidates: Mask) -> Doubles:
+    """The z-scored features `OF_VERSION` (4, N) of what a version's models say, raw (N,) and (3, N)."""
+    raw = np.zeros((len(OF_VERSION), len(candidates)))
     if logits is not None:
         raw[0] = logits
     if linear is not None:
         raw[1:] = linear
-    out = z.copy()
-    out[[MODEL, *LINEAR]] = standardise(raw, candidates)
-    return out
+    return standardise(raw, candidates)
 
 
 def log_sum_exp(scores: Doubles) -> float:
@@ -142,17 +152,38 @@ class Expectation:
     scores: Doubles  # (N,)
     total: float  # log-sum-exp of the candidates' scores
     hard: Ints  # (at least HARD, or all): the best candidates, ordinals ascending
-    mean: Doubles  # (F,): expected features among those
+    best: Doubles  # (F, at least HARD, or all): the features of those
 
     def loss(self, item: int) -> float:
         """Log-loss (nats) of the choice `item`."""
         return self.total - float(self.scores[item])
 
-    def gradient(self, item: int) -> Doubles:
-        """Gradient (C, F) of the log-likelihood of `item` among the best candidates; zero where it is none."""
-        if item not in self.hard:
-            return np.zeros((len(self.facts), len(self.mean)))
-        return np.outer(self.facts, self.z[:, item] - self.mean)
+    def gradient(self, item: int, taken: Collection[int] = ()) -> Doubles:
+        """Gradient (C, F) of the log-likelihood that `item` was taken rather than the best that were not.
+
+        It is the mean over the best candidates, and zero where `item` is none of them.
+
+        Args:
+            item: that was taken.
+            taken: in the same block before, under the same expectation. They are no rivals of `item`, and what they
+                learned against it is taken back, so that the order within a block does not matter. If it is one of
+                them, there is nothing more to learn.
+        """
+        at = int(np.searchsorted(self.hard, item))
+        if at == len(self.hard) or self.hard[at] != item or item in taken:
+            return np.zeros((len(self.facts), len(self.best)))
+        scores = self.scores[self.hard]
+        surprise = expit(scores - scores[at])  # (hard,): how probable it was that each were taken rather than `item`
+        together = np.isin(self.hard, list(taken))
+        apart = self.best[:, [at]] - self.best  # (F, hard)
+        return np.outer(self.facts, apart @ np.where(together, 1 - surprise, surprise)) / len(self.hard)
+
+    def gradient_of(self, items: Sequence[int]) -> Doubles:
+        """The sum (C, F) for a block's items."""
+        out = np.zeros((len(self.facts), len(self.best)))
+        for n, item in enumerate(items):
+            out += self.gradient(item, items[:n])
+        return out
 
 
 def _first_weights() -> Doubles:
@@ -190,16 +221,11 @@ class Blend:
         """Softmax over the candidates (N,) of z-scored features (F, N), for a person with these facts (C,)."""
         scores = self.weights_for(facts) @ z
         hard = best_of(scores, candidates)
-        best = scores[hard]
-        share = np.exp(best - log_sum_exp(best))  # sums to 1
-        return Expectation(z, facts, scores, log_sum_exp(scores[candidates]), hard, z[:, hard] @ share)
+        return Expectation(z, facts, scores, log_sum_exp(scores[candidates]), hard, z[:, hard])
 
-    def learn(self, gradient: Doubles, n: int = 1) -> None:
-        """One step along the sum of the gradients (C, F) of a block's `n` events.
-
-        What is taken together is not independent: a block counts as much as the root of its events.
-        """
-        g = gradient.ravel() / np.sqrt(n)
+    def learn(self, gradient: Doubles) -> None:
+        """One step along the sum of the gradients (C, F) of a block's events."""
+        g = gradient.ravel()
         self.curvature = FADE * self.curvature + np.outer(g, g)
         self.curvature[np.diag_indices(len(g))] += (1 - FADE) * self.prior
         self.weights = self.weights + np.linalg.solve(self.curvature, g).reshape(self.weights.shape)

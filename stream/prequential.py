@@ -176,7 +176,7 @@ class _Run:
             if not burn_in:
                 tested.append([rank_of(expected.scores, i, headline) for i in items])
                 arm.ranks.append(float(np.mean([1.0 / (r + 1) for r in tested[-1]])))
-            arm.blend.learn(np.sum([expected.gradient(i) for i in items], axis=0), len(items))
+            arm.blend.learn(expected.gradient_of(items))
         if not burn_in:
             self.gains.append(float(np.mean([rank_gain(*ranks) for ranks in zip(*tested, strict=True)])))
             self.users.append(block[0].user_id)

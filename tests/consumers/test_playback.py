@@ -55,6 +55,7 @@ def test_plays_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         return {**RESULT, "dataset": name}
 
     monkeypatch.setattr(playback, "replay", replay)
+    monkeypatch.setattr(playback, "TELL_S", 0.0)
     lists, report = tmp_path / "lists.jsonl", tmp_path / "report.html"
     assert play("shop", [], [], Settings(), lists, report)["tested"] == 1_000
     assert lists.read_bytes() == b"{}\n"
@@ -62,3 +63,4 @@ def test_plays_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     said = capsys.readouterr()
     assert said.out == ""  # it is left to --json -
     assert "on arrival .096" in said.err
+    assert "5 of 10 events; warming up" in said.err  # no terminal: lines in place of a bar
