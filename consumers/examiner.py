@@ -16,7 +16,7 @@ from consumers.shelf import Shelf
 from consumers.sight import Sight, Viewer, Who
 from stream.blend import Contest, Expectation, log_sum_exp
 from stream.ranker import Ranker
-from stream.ranking import rank_gain, rank_of, top
+from stream.ranking import place_loss, rank_gain, rank_of, top
 from stream.settings import Scoring
 
 Doubles = NDArray[np.float64]
@@ -87,7 +87,7 @@ class Examiner:
             opened.gain += prepared.change.gain(item) if prepared.change else 0.0
             losses = _losses(prepared, item, rank)
             opened.losses = losses if opened.n == 1 else opened.losses + losses
-            found = {"arrival": float(losses[BLEND]), "popularity": float(losses[POPULARITY])}
+            found = {"arrival": prepared.expected.loss(item), "popularity": float(losses[POPULARITY])}
         version = self.shelf.live.version.version if self.shelf.live else ""
         self.measures.tested(version, {"arrival": rank, "served": served, "popularity": popular}, found)
         if self.on_tested:
@@ -144,7 +144,7 @@ class Examiner:
 def _losses(prepared: Prepared, item: int, rank: int) -> Doubles:
     """Losses (7,) of one event, and gains of companions, in the order of LOSSES; nan where not taken."""
     losses = np.full(len(LOSSES), np.nan)
-    losses[BLEND] = prepared.expected.loss(item)
+    losses[BLEND] = place_loss(rank)
     losses[POPULARITY] = prepared.popular_total - float(np.log(prepared.popular[item] + SMOOTHING))
     losses[MODEL_ALONE] = losses[POPULARITY]  # without a history the model has no say
     if prepared.logits is not None:

@@ -132,15 +132,16 @@ class DriftAlarm(Struct, frozen=True, array_like=True, tag="a1"):
 
 
 class BlockLoss(Struct, frozen=True, array_like=True):
-    """Mean log-loss (nats per event) of one tested block under several predictors, before learning it.
+    """Mean loss per event of one tested block under several predictors, before learning it, in nats.
 
-    A gain is that of the blend with another version over the blend with the live one, in log rank per event
+    The losses of `model` and `popularity` are log-losses, that of what is served is `stream.ranking.place_loss`. A gain
+    is that of the blend with another version over the blend with the live one, in log rank per event
     (`stream.ranking.rank_gain`); negative: the other version is worse.
     """
 
     at_s: float
     n: int  # events that could be tested
-    blend: float  # what is served
+    blend: float  # what is served: the logarithm of the place
     model: float  # the live next-item LM alone, softmax over the candidates
     popularity: float  # decayed popularity alone, as a distribution over the candidates
     parent: float | None = None  # gain of the blend with the live version's parent; on a hash-chosen share

@@ -36,6 +36,18 @@ def rank_gain(before: int, after: int) -> float:
     return log((before + HEAD) / (after + HEAD))
 
 
+def place_loss(rank: int) -> float:
+    """The loss of a ranking whose choice stood at `rank`: log(rank + 1).
+
+    But for a constant that is the log-loss (nats) of a forecast by Zipf's law over the places. Unlike the log-loss of a
+    softmax it does not depend on how sharp the scores are, so it scatters less where people surprise.
+
+    >>> place_loss(0), round(place_loss(99), 3)
+    (0.0, 4.605)
+    """
+    return log(rank + 1)
+
+
 def top(scores: NDArray[np.float64], candidates: NDArray[np.bool_], k: int) -> list[int]:
     """The `k` best candidates, best first; of equals the one with the smaller ordinal.
 

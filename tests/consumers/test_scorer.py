@@ -389,7 +389,10 @@ def test_health_comes_every_so_many_events() -> None:
     health = [messages.decode(ModelHealth, o.value) for o in drive.outputs if o.topic == topics.MODEL_HEALTH]
     assert [h.events for h in health] == [10 * (i + 1) for i in range(len(health))]
     blocks = [b for h in health for b in h.blocks]
-    assert all(b.n >= 1 and b.blend > 0 and b.popularity > 0 for b in blocks)
+    assert all(b.n >= 1 and b.blend >= 0 and b.popularity > 0 for b in blocks)
+    places = [np.exp(b.blend) for b in blocks if b.n == 1]
+    assert np.allclose(places, np.round(places))
+    assert max(places) > 1
     assert sum(b.n for b in blocks) <= health[-1].tested
 
 
