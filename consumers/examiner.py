@@ -117,9 +117,7 @@ class Examiner:
             model_total=log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
             stranger=top(popular, headline, self.config.k) if not opened.served else [],
             change=sight.contest,
-            companions=self._companions(
-                self._roles(user_id, opened, probation), sight, part.blend.weights_for(sight.facts), expected.scores
-            ),
+            companions=self._companions(self._roles(user_id, opened, probation), sight, expected),
         )  # fmt: skip
         return self._prepared
 
@@ -129,7 +127,7 @@ class Examiner:
         roles = {"shadow": bool(self.shelf.shadow_name), "parent": chosen or probation, "reference": chosen}
         return [role for role, wanted in roles.items() if wanted]
 
-    def _companions(self, roles: list[str], sight: Sight, weights: Doubles, scores: Doubles) -> dict[int, Doubles]:
+    def _companions(self, roles: list[str], sight: Sight, expected: Expectation) -> dict[int, Doubles]:
         """The blend with another version in place of the live one."""
         if sight.logits is None:
             return {}
@@ -137,7 +135,7 @@ class Examiner:
         for role in roles:
             slot = self.items.filled(self.shelf.companion(role))
             if slot is not None:
-                out[LOSSES.index(role)] = sight.scores_under(slot, weights, scores)
+                out[LOSSES.index(role)] = sight.scores_under(slot, expected)
         return out
 
 

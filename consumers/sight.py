@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from consumers.items import Items
 from consumers.people import Part, Profile
 from consumers.shelf import Shelf, Slot
-from stream.blend import OF_VERSION, Contest, best_of, of_version, standardise
+from stream.blend import OF_VERSION, Contest, Expectation, best_of, of_version, standardise
 from stream.ranker import Past, Ranker, View
 from stream.settings import Scoring
 
@@ -48,14 +48,14 @@ class Sight:
     pasts: list[tuple[float, Past]]  # with their shares: the whole one, and after a change what was since
     contest: Contest | None  # of the two pasts; its gain is that of the newer one
 
-    def scores_under(self, slot: Slot, weights: Doubles, scores: Doubles) -> Doubles:
-        """Scores (N,) with another version in place of the live one, given the weights (F,) and the live one's."""
+    def scores_under(self, slot: Slot, live: Expectation) -> Doubles:
+        """Scores (N,) with another version in place of the live one, by what differs from what is expected under it."""
         theirs = [
             (share, of_version(slot.logits(past.tail, past.tail_s), slot.linear(past.owned), self.candidates))
             for share, past in self.pasts
         ]
-        changed: Doubles = weights[OF_VERSION] @ (_averaged(theirs) - self.z[OF_VERSION])
-        return scores + changed
+        changed: Doubles = live.weights[OF_VERSION] @ (_averaged(theirs) - self.z[OF_VERSION])
+        return live.scores + changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Viewer:
         pasts = who.past.speaking(who.profile.changed_s, who.odds)
         logits = [self._logits(past) for _, past in pasts]
         raw = [self._features(part, who, past, of, counts) for (_, past), of in zip(pasts, logits, strict=True)]
-        popular = np.expm1(raw[0][0])
+        popular = np.expm1(raw[0][0])  # before it is standardised, in place
         each, facts = [standardise(one, candidates) for one in raw], [past.facts(part.clock_s) for _, past in pasts]
         shares = [share for share, _ in pasts]
         return Sight(

@@ -113,6 +113,12 @@ def best_of(scores: Doubles, candidates: Mask) -> Ints:
     return np.flatnonzero(candidates & (scores >= least))
 
 
+def _place_of(item: int, rows: Ints) -> int | None:
+    """The place of `item` among ascending `rows` (m,); None where it is none of them."""
+    at = int(np.searchsorted(rows, item))
+    return at if at < len(rows) and rows[at] == item else None
+
+
 @dataclass(frozen=True, slots=True)
 class Contest:
     """Two blends over the candidates that either has among its best: which of the two expected the choice?
@@ -139,8 +145,8 @@ class Contest:
 
     def gain(self, item: int) -> float:
         """Nats by which the second is better than the first, given the choice `item`."""
-        at = int(np.searchsorted(self.rows, item))
-        return float(self.margin[at]) if at < len(self.rows) and self.rows[at] == item else 0.0
+        at = _place_of(item, self.rows)
+        return 0.0 if at is None else float(self.margin[at])
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +155,7 @@ class Expectation:
 
     z: Doubles  # (F, N)
     facts: Doubles  # (C,)
+    weights: Doubles  # (F,), of a person with these facts
     scores: Doubles  # (N,)
     total: float  # log-sum-exp of the candidates' scores
     hard: Ints  # (at least HARD, or all): the best candidates, ordinals ascending
@@ -169,8 +176,8 @@ class Expectation:
                 learned against it is taken back, so that the order within a block does not matter. If it is one of
                 them, there is nothing more to learn.
         """
-        at = int(np.searchsorted(self.hard, item))
-        if at == len(self.hard) or self.hard[at] != item or item in taken:
+        at = _place_of(item, self.hard)
+        if at is None or item in taken:
             return np.zeros((len(self.facts), len(self.best)))
         scores = self.scores[self.hard]
         surprise = expit(scores - scores[at])  # (hard,): how probable it was that each were taken rather than `item`
@@ -218,10 +225,11 @@ class Blend:
         return out
 
     def expect(self, z: Doubles, candidates: Mask, facts: Doubles) -> Expectation:
-        """Softmax over the candidates (N,) of z-scored features (F, N), for a person with these facts (C,)."""
-        scores = self.weights_for(facts) @ z
+        """What a person with these facts (C,) is expected to choose of the candidates (N,), by features (F, N)."""
+        weights = self.weights_for(facts)
+        scores = weights @ z
         hard = best_of(scores, candidates)
-        return Expectation(z, facts, scores, log_sum_exp(scores[candidates]), hard, z[:, hard])
+        return Expectation(z, facts, weights, scores, log_sum_exp(scores[candidates]), hard, z[:, hard])
 
     def learn(self, gradient: Doubles) -> None:
         """One step along the sum of the gradients (C, F) of a block's events."""
