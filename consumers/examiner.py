@@ -37,6 +37,7 @@ class Prepared:
     headline: Mask  # (N,): items with an earlier interaction, the candidates of the headline figures
     catalogue: Mask  # (N,): those, and the whole available catalogue
     expected: Expectation
+    total: float  # log-sum-exp of the blend's scores over the headline candidates
     popular: Doubles  # (N,), decayed counts
     popular_total: float  # log of their smoothed sum
     logits: NDArray[np.float32] | None  # (N,), of the live model
@@ -87,7 +88,7 @@ class Examiner:
             opened.gain += prepared.change.gain(item) if prepared.change else 0.0
             losses = _losses(prepared, item, rank)
             opened.losses = losses if opened.n == 1 else opened.losses + losses
-            found = {"arrival": prepared.expected.loss(item), "popularity": float(losses[POPULARITY])}
+            found = {"arrival": prepared.total - float(scores[item]), "popularity": float(losses[POPULARITY])}
         version = self.shelf.live.version.version if self.shelf.live else ""
         self.measures.tested(version, {"arrival": rank, "served": served, "popularity": popular}, found)
         if self.on_tested:
@@ -111,6 +112,7 @@ class Examiner:
             headline=headline,
             catalogue=headline | self.items.available(part.clock_s, taken),
             expected=expected,
+            total=log_sum_exp(expected.scores[headline]),
             popular=popular,
             popular_total=float(np.log((popular[headline] + SMOOTHING).sum())),
             logits=logits,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from stream import messages
 from stream.errors import BadRecord
 from stream.messages import AdaptedVector, ItemVector
 from stream.records import Record
-from stream.space import Space
+from stream.rows import Rows
+from stream.space import DIM, Space
 from stream.statistics import Catalogue
 
 Mask = NDArray[np.bool_]
@@ -36,11 +38,9 @@ class Items:
     newer: dict[str, Newer] = field(default_factory=dict)  # by adapter
     space: Space | None = None
     titles: dict[int, str] = field(default_factory=dict)  # by ordinal; without those that have none
-    _known: dict[int, tuple[bool, float]] = field(default_factory=dict)  # ordinal → (available, at_s)
-    _available: Mask = field(default_factory=lambda: np.ones(0, bool))
-    _since_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    _drift: Floats = field(default_factory=lambda: np.zeros((0, 1), np.float32))  # (N, D)
-    _drift_done: int = -1  # vectors changed so far that `_drift` has seen
+    _since_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # by ordinal; inf: not available
+    _drift: Rows = field(default_factory=lambda: Rows(DIM))
+    _drift_done: int = 0  # vectors changed so far that `_drift` has seen
 
     def on_record(self, record: Record) -> None:
         """Fold one record of item-vectors; a tombstone takes the item out of what is available.
@@ -48,19 +48,18 @@ class Items:
         Raises:
             BadRecord: damaged, or of another width than those before.
         """
-        self._available = np.ones(0, bool)  # to be made again
         if record.value is None:
             ordinal = self.catalogue.ordinals.get((record.key or b"").decode("utf-8", "replace"))
             if ordinal is not None:
-                self._known[ordinal] = (False, 0.0)
+                self._offer(ordinal, inf)
             return
         item = messages.decode(ItemVector, record.value)
         vector = messages.as_vector(item.vector)
-        if self.vectors.now and len(vector) != self.vectors.data.shape[1]:
-            raise BadRecord("vector", f"of {self.vectors.data.shape[1]} dimensions", len(vector))
+        if self.vectors.now and len(vector) != self.vectors.data.width:
+            raise BadRecord("vector", f"of {self.vectors.data.width} dimensions", len(vector))
         ordinal = self.catalogue.add(item.item_id)
         self.vectors.put(ordinal, vector)
-        self._known[ordinal] = (item.available, item.at_s)
+        self._offer(ordinal, item.at_s if item.available else inf)
         if item.title:
             self.titles[ordinal] = item.title
         else:
@@ -83,26 +82,27 @@ class Items:
 
     def use(self, space: Space) -> None:
         """Measure interests in `space` from now on."""
-        self.space, self._drift_done = space, -1
+        self.space, self._drift, self._drift_done = space, Rows(DIM), 0
 
     def available(self, now_s: float, without: Iterable[int] = ()) -> Mask:
         """Items (N,) that may be recommended at event time `now_s`; all of them where none would be left."""
         n = len(self.catalogue)
-        if len(self._available) < n:
-            self._available, self._since_s = np.ones(n, bool), np.zeros(n)
-            for ordinal, (available, at_s) in self._known.items():
-                self._available[ordinal], self._since_s[ordinal] = available, at_s
-        mask = self._available[:n] & (self._since_s[:n] <= now_s)
+        self._reserve(n)
+        mask = self._since_s[:n] <= now_s
         mask[list(without)] = False
         return mask if mask.any() else np.ones(n, bool)
 
     def in_space(self) -> Floats:
         """Vectors (N, D) in drift space; no rows while there is no space."""
-        n = len(self.catalogue)
-        if self.space is not None and (len(self._drift) < n or self._drift_done != self.vectors.now):
-            self._drift = self.space.vectors(self.catalogue.ids, self.vectors.rows(n))
+        if self.space is None:
+            return self._drift.upto(0)
+        n, have = len(self.catalogue), len(self._drift)
+        found = self._drift.upto(n)
+        if have < n or self._drift_done != self.vectors.now:
+            stale = np.union1d(self.vectors.changed(self._drift_done, have), np.arange(have, n))
+            found[stale] = self.space.vectors([self.catalogue.ids[i] for i in stale], self.vectors.rows(n)[stale])
             self._drift_done = self.vectors.now
-        return self._drift
+        return found
 
     def filled(self, slot: Slot | None) -> Slot | None:
         """The slot with its item vectors up to date; None where there is no slot, or no vector yet."""
@@ -114,3 +114,13 @@ class Items:
 
     def _under(self, adapter: str, width: int) -> Newer:
         return self.newer.setdefault(adapter, Newer(width))
+
+    def _offer(self, ordinal: int, since_s: float) -> None:
+        self._reserve(ordinal + 1)
+        self._since_s[ordinal] = since_s
+
+    def _reserve(self, n: int) -> None:
+        """Items that nothing is known of are available."""
+        have = len(self._since_s)
+        if n > have:
+            self._since_s = np.pad(self._since_s, (0, max(n - have, have // 2)))

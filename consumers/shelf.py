@@ -19,6 +19,7 @@ from stream.errors import StoreError
 from stream.linear import Placed
 from stream.messages import ModelVersion, Ruling
 from stream.prequential import Model
+from stream.rows import Rows
 from stream.versions import live, number, shadow
 
 Floats = NDArray[np.float32]
@@ -52,7 +53,8 @@ class Slot:
 
     version: ModelVersion
     model: NextItem
-    matrix: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (N, d)
+    rows: Rows | None = None  # item vectors; None: not made yet
+    matrix: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (N, d): those of the catalogue
     done: int = 0  # vectors changed so far that `matrix` has seen
     users: OrderedDict[bytes, Floats] = field(default_factory=OrderedDict)  # user vectors (d,) by history
     placed: Placed | None = field(init=False)  # the version's linear model, over the catalogue
@@ -95,34 +97,26 @@ class Vectors:
     [1]
     """
 
-    data: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (rows, base dim)
+    data: Rows = field(default_factory=lambda: Rows(0))  # (rows, base dim)
     stamps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (rows,); 0: never set
     now: int = 0  # changes so far
 
     def put(self, ordinal: int, vector: Floats) -> None:
         """Set the vector of an item."""
-        self._reserve(ordinal + 1, len(vector))
+        if not self.now:
+            self.data = Rows(len(vector))
+        if ordinal >= len(self.stamps):
+            self.stamps = np.pad(self.stamps, (0, max(ordinal + 1 - len(self.stamps), len(self.stamps) // 2)))
         self.now += 1
-        self.data[ordinal], self.stamps[ordinal] = vector, self.now
+        self.data.upto(ordinal + 1)[ordinal], self.stamps[ordinal] = vector, self.now
 
     def rows(self, n: int) -> Floats:
         """Vectors (n, base dim) of the first `n` items; zeros where there is none."""
-        self._reserve(n, self.data.shape[1])
-        return self.data[:n]
+        return self.data.upto(n)
 
     def changed(self, since: int, n: int) -> NDArray[np.int64]:
         """Ordinals below `n` whose vector was set after change number `since`."""
         return np.flatnonzero(self.stamps[:n] > since)
-
-    def _reserve(self, n: int, width: int) -> None:
-        if n <= len(self.data) and width == self.data.shape[1]:
-            return
-        keep = len(self.data) if width == self.data.shape[1] else 0
-        rows = max(n, len(self.data) * 3 // 2 if n > len(self.data) else len(self.data), 64)
-        data, stamps = np.zeros((rows, width), np.float32), np.zeros(rows, np.int64)
-        if keep:
-            data[:keep], stamps[:keep] = self.data[:keep], self.stamps[:keep]
-        self.data, self.stamps = data, stamps
 
 
 @dataclass(slots=True)
@@ -275,14 +269,13 @@ def fill(slot: Slot, item_ids: Sequence[str], vectors: Vectors | Newer) -> None:
         slot.placed.extend(item_ids)
     if have == n and slot.done == vectors.now:
         return
-    rows = vectors.rows(n)
     slot.users.clear()
-    if have == 0:
-        slot.matrix = slot.model.item_matrix(item_ids, rows)
-    else:
-        stale = np.union1d(vectors.changed(slot.done, have), np.arange(have, n))
-        slot.matrix = np.vstack([slot.matrix, np.zeros((n - have, slot.matrix.shape[1]), np.float32)])
-        slot.matrix[stale] = slot.model.item_matrix([item_ids[i] for i in stale], rows[stale])
+    stale = np.union1d(vectors.changed(slot.done, have), np.arange(have, n))
+    made = slot.model.item_matrix([item_ids[i] for i in stale], vectors.rows(n)[stale])
+    if slot.rows is None:
+        slot.rows = Rows(made.shape[1])
+    slot.matrix = slot.rows.upto(n)
+    slot.matrix[stale] = made
     slot.done = vectors.now
 
 

@@ -157,13 +157,8 @@ class Expectation:
     facts: Doubles  # (C,)
     weights: Doubles  # (F,), of a person with these facts
     scores: Doubles  # (N,)
-    total: float  # log-sum-exp of the candidates' scores
     hard: Ints  # (at least HARD, or all): the best candidates, ordinals ascending
     best: Doubles  # (F, at least HARD, or all): the features of those
-
-    def loss(self, item: int) -> float:
-        """Log-loss (nats) of the choice `item`."""
-        return self.total - float(self.scores[item])
 
     def gradient(self, item: int, taken: Collection[int] = ()) -> Doubles:
         """Gradient (C, F) of the log-likelihood that `item` was taken rather than the best that were not.
@@ -229,7 +224,7 @@ class Blend:
         weights = self.weights_for(facts)
         scores = weights @ z
         hard = best_of(scores, candidates)
-        return Expectation(z, facts, weights, scores, log_sum_exp(scores[candidates]), hard, z[:, hard])
+        return Expectation(z, facts, weights, scores, hard, z[:, hard])
 
     def learn(self, gradient: Doubles) -> None:
         """One step along the sum of the gradients (C, F) of a block's events."""

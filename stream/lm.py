@@ -31,6 +31,7 @@ from safetensors.numpy import load_file, save_file
 from stream.adapted import Adapted
 from stream.errors import StoreError
 from stream.linear import LinearModel
+from stream.rows import products
 
 Floats = NDArray[np.float32]
 
@@ -121,7 +122,7 @@ class NextItemLM:
             vectors = self.adapted.placed(item_ids, vectors)
         unknown = len(self.item_ids)
         rows = np.fromiter((self._row.get(i, unknown) for i in item_ids), np.int64, len(item_ids))
-        joined = self._id[rows] + _rowwise(vectors, self.weights["projection.weight"])  # (n, d)
+        joined = self._id[rows] + products(vectors, self.weights["projection.weight"])  # (n, d)
         return _layer_norm(joined, self.weights["norm.weight"], self.weights["norm.bias"])
 
     def user_vector(self, item_vectors: Floats, times_s: NDArray[np.float64]) -> Floats:
@@ -236,14 +237,6 @@ def _expected(shape: LMShape, n: int) -> dict[str, tuple[int, ...]]:
         for name in ("ln_1", "ln_2"):
             sizes[f"{at}{name}.weight"] = sizes[f"{at}{name}.bias"] = (d,)
     return sizes
-
-
-def _rowwise(vectors: Floats, projection: Floats) -> Floats:
-    """`vectors @ projection.T`, each row in its own product, so that a row never depends on its neighbours."""
-    out = np.empty((len(vectors), len(projection)), np.float32)
-    for i, vector in enumerate(vectors):
-        out[i] = projection @ vector
-    return out
 
 
 def _layer_norm(x: Floats, weight: Floats, bias: Floats) -> Floats:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.rows import products
+
 Floats = NDArray[np.float32]
 
 DIM = 32
@@ -34,7 +36,7 @@ def fit(base: Floats) -> tuple[Floats, Floats]:
 def project(base: Floats, mean: Floats, basis: Floats) -> Floats:
     """Projected texts of unit length; zero where there is no text (n, T)."""
     base = np.asarray(base, np.float32)
-    projected = (base - mean) @ basis
+    projected = products(base - mean, basis.T)
     projected[~np.any(base != 0, axis=1)] = 0.0
     return unit(projected)
 

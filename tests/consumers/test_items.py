@@ -9,6 +9,7 @@ from stream.errors import BadRecord
 from stream.lm import LMShape, NextItemLM
 from stream.messages import AdaptedVector, ItemVector, ModelVersion
 from stream.records import Record
+from stream.space import Space
 
 
 def titled(item_id: str, title: str) -> Record:
@@ -58,6 +59,24 @@ def test_without_a_space_there_are_no_drift_vectors_and_without_vectors_no_model
     items.catalogue.add("a")
     assert len(items.in_space()) == 0
     assert items.filled(None) is None
+
+
+def test_vectors_in_drift_space_are_the_same_whether_they_come_one_by_one_or_at_once() -> None:
+    rng = np.random.default_rng(0)
+    records = [vector(f"i{n}", *rng.normal(size=4)) for n in range(100)]
+    records += [vector("i7", 1.0, 2.0, 3.0, 4.0), vector("i99", 0.0, 0.0, 0.0, 1.0)]  # their texts have changed
+    space = Space.random(base_dim=4, seed=0)
+    one_by_one, at_once = Items(), Items()
+    one_by_one.use(space)
+    for record in records:
+        one_by_one.on_record(record)
+        assert len(one_by_one.in_space()) == len(one_by_one.catalogue)
+        at_once.on_record(record)
+    at_once.use(space)
+    assert np.array_equal(one_by_one.in_space(), at_once.in_space())
+    another = Space.random(base_dim=4, seed=1)
+    one_by_one.use(another)
+    assert np.array_equal(one_by_one.in_space(), another.vectors(at_once.catalogue.ids, at_once.vectors.rows(100)))
 
 
 def test_titles_follow_the_newest_record() -> None:

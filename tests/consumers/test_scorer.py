@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from consumers import people
+from consumers.measures import Measures
 from consumers.people import Part, Person, Profile
 from consumers.scorer import ScorerHandler
 from consumers.shelf import NextItem
@@ -144,6 +145,18 @@ def test_nothing_of_a_block_is_learned_before_it_is_tested() -> None:
     drive.state("bob", 100.0, ["i2"], "@100.0")  # the same block again: i2 is still not learned
     assert part.arrival.cold == 2
     assert part.stats.count[drive.scorer.catalogue.ordinals["i2"]] == 0
+
+
+def test_the_loss_that_is_told_is_that_of_a_distribution_over_all_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    drive, told = Driver(handler()), list[dict[str, float]]()
+    for at_s, item in enumerate(("i1", "i2", "i2", "i3", "i1")):
+        drive.buy("ann", 100.0 * at_s, item)
+    monkeypatch.setattr(Measures, "tested", lambda _, version, ranks, losses: told.append(losses))
+    drive.buy("bob", 1000.0, "i1", "i2", "i3")  # all that anybody had
+    assert len(told) == 3
+    for ranking in ("arrival", "popularity"):
+        assert sum(np.exp(-losses[ranking]) for losses in told) == pytest.approx(1.0)
+    assert told[0]["arrival"] != told[2]["arrival"]
 
 
 def test_a_block_closes_at_another_block_of_its_user_or_by_time() -> None:

@@ -36,12 +36,6 @@ def test_the_weights_are_linear_in_the_facts() -> None:
     assert blend.weights_for(NEWCOMER)[4] == pytest.approx(FIRST - 0.5 * 2.0)
 
 
-def test_the_loss_is_the_cross_entropy() -> None:
-    expected = Blend(50.0).expect(z([1.0, 0.0, -1.0]), ALL, ONE)
-    odds = np.exp([FIRST, 0.0, -FIRST])
-    assert expected.loss(0) == pytest.approx(-np.log(odds[0] / odds.sum()))
-
-
 def likelihood(weights: np.ndarray, features: np.ndarray, taken: list[int], rivals: list[int]) -> float:
     """How probable it is that each of `taken` comes before each of `rivals`, as a logarithm."""
     scores = (NEWCOMER @ weights) @ features
@@ -78,13 +72,11 @@ def test_only_the_best_candidates_teach() -> None:
     np.testing.assert_allclose(expected.gradient(5), best.gradient(5))
     assert not expected.gradient(HARD).any()  # the first that is not among them
     np.testing.assert_allclose(expected.gradient(5, [HARD + 3]), best.gradient(5))  # nor is there anything to take back
-    assert expected.loss(5) > best.loss(5)  # the loss is over all candidates
 
 
 def test_items_that_are_no_candidates_do_not_count() -> None:
     candidates = np.array([True, True, False])
     near = Blend(50.0).expect(z([1.0, 0.0, 50.0]), candidates, ONE)
-    assert near.loss(0) == pytest.approx(np.log(np.exp(FIRST) + 1) - FIRST)
     assert near.hard.tolist() == [0, 1]
     assert near.gradient(0)[0, 0] == pytest.approx(1 / (1 + np.exp(FIRST)) / 2)
 
