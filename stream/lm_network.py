@@ -47,12 +47,12 @@ class NextItemNetwork(nn.Module):
         nn.init.normal_(self.gap.weight, std=0.02)
         nn.init.normal_(self.start, std=0.02)
 
-    def item_vectors(self, id_dropout: float = 0.0) -> Tensor:
-        """All item vectors (n, d); a share `id_dropout` of them by text alone, as a new item will be."""
-        ids = self.id.weight
+    def item_vectors(self, id_dropout: float = 0.0, chosen: Tensor | None = None) -> Tensor:
+        """Vectors (n, d) of all items or the n `chosen` ones; a share `id_dropout` by text alone, as new items are."""
+        ids, text = (self.id.weight, self.text) if chosen is None else (self.id(chosen), self.text[chosen])
         if id_dropout:
             ids = ids * (torch.rand(len(ids), 1, device=ids.device) >= id_dropout)
-        out: Tensor = self.norm(ids + self.projection(self.text))
+        out: Tensor = self.norm(ids + self.projection(text))
         return out
 
     def forward(self, items: Tensor, rows: Tensor, gaps: Tensor) -> Tensor:

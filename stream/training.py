@@ -52,9 +52,11 @@ class Softmax:
         """`counts` (n,) are the items' occurrences."""
         self.prior = torch.from_numpy(np.log1p(counts).astype(np.float32)).to(device)  # (n,)
 
-    def loss(self, network: NextItemNetwork, hidden: Tensor, items: Tensor, of: Tensor) -> Tensor:
-        """Mean loss of the targets `of` (m,) under hidden (m, d), against items (n, d)."""
-        return functional.cross_entropy(network.logits(hidden, items) + self.prior, of)
+    def loss(self, network: NextItemNetwork, batch: Batch) -> Tensor:
+        """Mean loss of the batch's targets, against all items."""
+        items = network.item_vectors(ID_DROPOUT)
+        hidden = network(items, batch.rows, batch.gaps).flatten(0, 1)[batch.at]  # (m, d)
+        return functional.cross_entropy(network.logits(hidden, items) + self.prior, batch.item)
 
 
 class SampledSoftmax(Softmax):
@@ -68,14 +70,18 @@ class SampledSoftmax(Softmax):
         self.log_q = torch.log(self.share * negatives).to(device)  # expected number of draws
         self.negatives = negatives
 
-    def loss(self, network: NextItemNetwork, hidden: Tensor, items: Tensor, of: Tensor) -> Tensor:
-        """Mean loss of the targets `of` (m,) under hidden (m, d), against k drawn ones of items (n, d)."""
-        offset = self.prior - self.log_q
-        drawn = torch.multinomial(self.share, self.negatives, replacement=True).to(of.device)  # (k,)
-        others = network.logits(hidden, items[drawn]) + offset[drawn]  # (m, k)
-        others = others.masked_fill(drawn[None] == of[:, None], -torch.inf)
-        own = ((hidden * network.scale) * items[of]).sum(1, keepdim=True) + self.prior[of, None]  # (m, 1)
-        return -torch.log_softmax(torch.cat([own, others], dim=1), dim=1)[:, 0].mean()
+    def loss(self, network: NextItemNetwork, batch: Batch) -> Tensor:
+        """Mean loss of the batch's targets, against k drawn items; no others' vectors are made."""
+        drawn = torch.multinomial(self.share, self.negatives, replacement=True).to(batch.item.device)  # (k,)
+        asked = [batch.rows.flatten(), batch.item, drawn]
+        used, places = torch.unique(torch.cat(asked), return_inverse=True)  # the start, if it is there, is the last
+        rows, own, others = places.split([len(part) for part in asked])
+        items = network.item_vectors(ID_DROPOUT, used[used < len(self.prior)])
+        hidden = network(items, rows.view_as(batch.rows), batch.gaps).flatten(0, 1)[batch.at] * network.scale  # (m, d)
+        prior = self.prior[drawn] - self.log_q[drawn]  # (k,)
+        against = (hidden @ items[others].T + prior).masked_fill(others[None] == own[:, None], -torch.inf)  # (m, k)
+        taken = (hidden * items[own]).sum(1, keepdim=True) + self.prior[batch.item, None]  # (m, 1)
+        return -torch.log_softmax(torch.cat([taken, against], dim=1), dim=1)[:, 0].mean()
 
 
 def fit(
@@ -179,17 +185,13 @@ class _Run:
 
     def _learn(self, batch: Batch) -> float:
         """One step; the batch's mean loss before it."""
-        network, device = self.network, self.training.device
-        items = network.item_vectors(ID_DROPOUT)  # (n, d)
-        hidden = network(items, batch.rows.to(device), batch.gaps.to(device)).flatten(0, 1)[batch.at.to(device)]
-        of = batch.item.to(device)
-        loss = self.output.loss(network, hidden, items, of)
+        loss = self.output.loss(self.network, batch.to(self.training.device))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(f"loss must stay finite, got {value} at step {self.step + 1} of {self.steps}")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.schedule.step()
         return value

@@ -87,6 +87,10 @@ class Batch:
     at: torch.Tensor  # (m,) flat position in (B * T)
     item: torch.Tensor  # (m,)
 
+    def to(self, device: str) -> Batch:
+        """The same on another device."""
+        return Batch(self.rows.to(device), self.gaps.to(device), self.at.to(device), self.item.to(device))
+
 
 def batches(windows: Windows, chosen: NDArray[np.bool_], size: int, rng: np.random.Generator) -> Iterator[Batch]:
     """One epoch: the windows that have `chosen` targets (m,), `size` at a time, in random order.

@@ -9,10 +9,11 @@ import torch
 from stream import training as module
 from stream.errors import TrainingError
 from stream.history import Histories
-from stream.lm import LMShape, NextItemLM
+from stream.lm import NO_GAP, LMShape, NextItemLM
 from stream.lm_network import NextItemNetwork
 from stream.settings import Model, Training
 from stream.training import Fit, SampledSoftmax, Softmax, fit
+from stream.windows import Batch
 
 MODEL = Model(dim=16, layers=1, heads=2, context=8, dropout=0.1)
 TRAINING = Training(warm_up_epochs=8, epochs=4, batch_size=8, learning_rate=0.01, refresh_learning_rate=0.005)
@@ -123,16 +124,34 @@ def test_a_loss_that_is_no_number_ends_the_training() -> None:
         trained(parent=NextItemLM(shape, IDS, broken.weights))
 
 
-def test_the_sampled_softmax_tends_to_the_full_one(walked: Fit) -> None:
+def a_batch() -> Batch:
+    """Two windows, one of which begins with the start."""
+    rows, gaps = torch.tensor([[N, 1, 2, 3], [4, 5, 4, N]]), torch.tensor([[NO_GAP, 3, 3, 3], [3, 3, 3, NO_GAP]])
+    return Batch(rows, gaps, at=torch.tensor([0, 1, 3, 4, 6, 6]), item=torch.tensor([1, 2, 4, 5, 0, 7]))
+
+
+def test_the_sampled_softmax_tends_to_the_full_one(walked: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ID_DROPOUT", 0.0)
     network = NextItemNetwork.resume(walked.lm, IDS, TEXT, dropout=0.0)
     counts = np.arange(N) ** 2
     with torch.no_grad():
-        items, of = network.item_vectors(), torch.arange(6)
-        hidden = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
-        full = Softmax(counts, "cpu").loss(network, hidden, items, of)
+        full = Softmax(counts, "cpu").loss(network, a_batch())
         torch.manual_seed(0)
-        sampled = SampledSoftmax(counts, "cpu", negatives=50_000).loss(network, hidden, items, of)
+        sampled = SampledSoftmax(counts, "cpu", negatives=50_000).loss(network, a_batch())
     assert float(sampled) == pytest.approx(float(full), abs=0.05)
+
+
+def test_the_sampled_softmax_makes_vectors_of_what_it_needs_alone(walked: Fit) -> None:
+    network = NextItemNetwork.resume(walked.lm, IDS, TEXT, dropout=0.0)
+    made: list[int] = []
+    network.projection.register_forward_hook(lambda *called: made.append(len(called[2])))
+    torch.manual_seed(0)
+    loss = SampledSoftmax(np.ones(N, np.int64), "cpu", negatives=1).loss(network, a_batch())
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert made[0] in (7, 8)  # seven items are in the batch, and one is drawn
+    gradient = network.id.weight.grad
+    assert gradient is not None
+    assert int((gradient != 0).any(1).sum()) <= made[0]
 
 
 def test_a_large_catalogue_is_learned_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
