@@ -137,6 +137,7 @@ class Placed:
     rows: list[int] = field(default_factory=list)  # by ordinal: row of the model, or -1
     ordinals: Ints = field(init=False)  # (m,): by row; -1: not in the catalogue yet
     _row: dict[str, int] = field(init=False)
+    _columns: tuple[Ints, Ints] | None = None  # of the two tables as ordinals + 1; 0: not in the catalogue yet
 
     def __post_init__(self) -> None:
         self.ordinals = np.full(len(self.model.item_ids), -1, np.int64)
@@ -148,7 +149,7 @@ class Placed:
             row = self._row.get(item_ids[ordinal], -1)
             self.rows.append(row)
             if row >= 0:
-                self.ordinals[row] = ordinal
+                self.ordinals[row], self._columns = ordinal, None
 
     def scores(self, owned: Sequence[int]) -> Doubles:
         """Scores (KINDS, N) of all items for a person who has these (ordinals), the newest last."""
@@ -159,17 +160,14 @@ class Placed:
         age, rows = np.array(known, np.int64).T
         late = age < SEEN
         age, newest = age[late], rows[late]
-        alike, after = self.model.alike, self.model.after
-        found = self.ordinals >= 0
-        for kind, (table, asked, weight) in enumerate(
+        if self._columns is None:
+            self._columns = self.ordinals[self.model.alike.columns] + 1, self.ordinals[self.model.after.columns] + 1
+        alike, after = zip(self._columns, (self.model.alike.weights, self.model.after.weights), strict=True)
+        for kind, ((columns, weights), asked, weight) in enumerate(
             ((alike, rows, np.ones(len(rows))), (alike, newest, RECENT**age), (after, newest, AFTER**age))
         ):
-            sums = np.bincount(
-                table.columns[asked].ravel(),
-                weights=(table.weights[asked] * weight[:, None]).ravel(),
-                minlength=len(found),
-            )
-            out[kind, self.ordinals[found]] = sums[found]
+            own = (weights[asked] * weight[:, None]).ravel()
+            out[kind] = np.bincount(columns[asked].ravel(), weights=own, minlength=len(self.rows) + 1)[1:]
         return out
 
     def weights(self, owned: Sequence[int], items: Sequence[int]) -> Doubles:
