@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Peers:
     times: Doubles = field(default_factory=lambda: np.zeros(0))  # (N,): visits with it
     newest: NDArray[np.int32] = field(default_factory=lambda: np.full((0, NEWEST), -1, np.int32))  # (p, NEWEST)
     taken_s: Doubles = field(default_factory=lambda: np.full((0, NEWEST), -np.inf))  # likewise
-    size: Doubles = field(default_factory=lambda: np.zeros(0))  # (p,): number of things; 0: forgotten
+    norm: Doubles = field(default_factory=lambda: np.zeros(0))  # (p,): 1 / sqrt(number of things + 10); 0: forgotten
     tie: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # (p,): decides between equals
 
     def put(self, user_id: str, past: Past, added: Mapping[int, int]) -> None:
@@ -69,13 +70,13 @@ class Peers:
         kept = list(islice(reversed(past.owned), NEWEST))
         self.newest[row, : len(kept)] = kept
         self.taken_s[row, : len(kept)] = [past.bought_s[item] for item in kept]
-        self.size[row] = len(past.owned)
+        self.norm[row] = 1.0 / sqrt(len(past.owned) + 10.0) if past.owned else 0.0
 
     def drop(self, user_id: str, past: Past) -> None:
         """Forget a person."""
         row = self.rows.pop(user_id, None)
         if row is not None:
-            self.size[row], self.newest[row], self.taken_s[row] = 0.0, -1, -np.inf
+            self.norm[row], self.newest[row], self.taken_s[row] = 0.0, -1, -np.inf
             for item in past.owned:
                 self.owners[item].remove(row)
                 self.count[item] -= 1
@@ -112,11 +113,11 @@ class Peers:
         mine.sort(key=lambda item: len(self.owners[item]))
         counts = np.array([len(self.owners[i]) for i in mine], np.int64)
         counts = counts[np.cumsum(counts) <= LOOKED_UP]
-        like = np.zeros(len(self.size))
-        if len(counts):
-            rows = np.concatenate([np.frombuffer(self.owners[i], np.int32) for i in mine[: len(counts)]])
-            like += np.bincount(rows, np.repeat(1.0 / np.sqrt(counts + 5.0), counts), minlength=len(like))
-            like *= (self.size > 0) / np.sqrt(self.size + 10.0)
+        if not len(counts):
+            return np.zeros(len(self.norm))
+        rows = np.concatenate([np.frombuffer(self.owners[i], np.int32) for i in mine[: len(counts)]])
+        shared = np.bincount(rows, np.repeat(1.0 / np.sqrt(counts + 5.0), counts), minlength=len(self.norm))
+        like: Doubles = shared * self.norm
         if user_id in self.rows:
             like[self.rows[user_id]] = 0.0
         return like
@@ -135,11 +136,11 @@ class Peers:
         row = self.rows.get(user_id)
         if row is not None:
             return row
-        if self.used == len(self.size):
+        if self.used == len(self.norm):
             more = max(self.used // 2, _GROW)
             self.newest = np.vstack([self.newest, np.full((more, NEWEST), -1, np.int32)])
             self.taken_s = np.vstack([self.taken_s, np.full((more, NEWEST), -np.inf)])
-            self.size = np.concatenate([self.size, np.zeros(more)])
+            self.norm = np.concatenate([self.norm, np.zeros(more)])
             self.tie = np.concatenate([self.tie, np.zeros(more, np.int64)])
         row = self.rows[user_id] = self.used
         self.tie[row] = zlib.crc32(user_id.encode())
