@@ -58,6 +58,7 @@ GROUPS = {
     "linear models": ("bought by like people", "bought by like people, recent", "bought afterwards"),
     "peers": ("bought lately by like people",),
     "attributes": ("popular among people alike",),
+    "stage": ("popular at this stage",),
 }
 
 

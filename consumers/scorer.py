@@ -23,6 +23,7 @@ from stream import events, messages, topics
 from stream.blend import Blend
 from stream.errors import StoreError
 from stream.fatigue import passed_over
+from stream.groups import stage
 from stream.messages import BlockLoss, Fresh, ModelHealth, ModelVersion, UserState
 from stream.ranker import Ranker
 from stream.records import Output, Record, Since
@@ -261,7 +262,8 @@ class ScorerHandler:
         if not opened.items:
             return
         tail = person.tail[-TAIL:]
-        learned = people.Learned(opened.at_s, tail, opened.items, person.attributes)
+        attributes = person.attributes | stage(len(person.owned))
+        learned = people.Learned(opened.at_s, tail, opened.items, attributes)
         part.changed |= part.stats.learn(*learned)
         part.log.append(learned)
         part.learned += len(opened.items)

@@ -107,6 +107,7 @@ class Viewer:
             slow,
             fast,
             who.attributes,
+            len(who.past.owned),
         )
 
     def _logits(self, past: Past) -> Floats | None:

@@ -47,8 +47,9 @@ FEATURES = (
     "share of visits",
     "due again",
     "often bought again",
+    "popular at this stage",
 )
-POPULARITY, MODEL, SLOW, FAST, ALIKE, PEERS = 0, 6, 7, 8, 12, 15
+POPULARITY, MODEL, SLOW, FAST, ALIKE, PEERS, STAGE = 0, 6, 7, 8, 12, 15, 19
 REPEATS = [9, 10, 16, 17, 18]  # of what a person has
 LINEAR = [11, 13, 14]  # in the order of stream.linear.Placed.scores
 OF_VERSION = [MODEL, *LINEAR]  # what a version's models say

@@ -1,7 +1,8 @@
 """What people alike take: item counts by attribute of the person, against those of everybody whose attribute is known.
 
 Naive Bayes over a person's attributes (country, age group …): what each value says about an item adds up. Shares of
-rare items are shrunk towards what is expected of them, as in empirical Bayes screening (DuMouchel 1999).
+rare items are shrunk towards what is expected of them, as in empirical Bayes screening (DuMouchel 1999). One attribute
+is known of everybody, how far along they are (`stage`): what people take first is not what they take later.
 
 Letters in shapes: G groups (values of attributes), N items of the catalogue.
 """
@@ -20,6 +21,7 @@ Doubles = NDArray[np.float64]
 GROUPS = 256  # values of attributes that are counted; the ones that come first
 SHRINK = 5.0  # added to the counts that were found and to those that were expected
 EVERYBODY = ""  # in place of a value: all people of whom the attribute is known
+STAGE = "~stage"  # an attribute of everybody: how many different things they have, by powers of two
 _GROW = 1024  # columns are added by so many at least
 
 
@@ -104,6 +106,15 @@ class Groups:
             row = self.rows[key] = len(self.rows)
             self.reserve(len(self.newest_s))
         return row
+
+
+def stage(owned: int) -> dict[str, str]:
+    """The attribute that everybody has: `owned` different things, 0, 1 to 2, 3 to 6, 7 to 14 …
+
+    >>> [stage(owned)[STAGE] for owned in (0, 1, 2, 3, 100)]
+    ['0', '1', '1', '2', '6']
+    """
+    return {STAGE: str((owned + 1).bit_length() - 1)}
 
 
 def affinity(tables: Sequence[Groups], attributes: Mapping[str, str], now_s: float, n: int) -> Doubles:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stream.blend import Blend, standardise, with_version
 from stream.gate import PairedBlocks
+from stream.groups import stage
 from stream.history import LoggedEvent
 from stream.linear import LinearModel, Placed
 from stream.peers import Peers
@@ -165,7 +166,7 @@ class _Run:
         if not items:
             return
         rates = self.peers.rates(person.owned) if repeats else None
-        view = View(person.tail, person if repeats else None, rates)
+        view = View(person.tail, person if repeats else None, rates, owned=len(person.owned))
         peers = self.peers.scores(block[0].user_id, list(person.owned), block[0].at_s, len(counts))
         z = standardise(self.ranker.features(view, block[0].at_s, None, peers=peers, counts=counts), headline)
         known = person.facts(block[0].at_s)
@@ -190,7 +191,7 @@ class _Run:
         if not items:
             return
         at_s = block[-1].at_s
-        self.stats.learn(at_s, person.tail, items)
+        self.stats.learn(at_s, person.tail, items, stage(len(person.owned)))
         person.take(items, at_s, self.settings.users.tail)
         self.peers.put(block[0].user_id, person, dict.fromkeys(items, 1))
 

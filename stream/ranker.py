@@ -13,8 +13,8 @@ from math import exp, log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.blend import ALIKE, FEATURES, LINEAR, PEERS, REPEATS
-from stream.groups import affinity
+from stream.blend import ALIKE, FEATURES, LINEAR, PEERS, REPEATS, STAGE
+from stream.groups import affinity, stage
 from stream.statistics import FOLLOW, TAIL, Catalogue, ItemStats
 
 Doubles = NDArray[np.float64]
@@ -38,6 +38,7 @@ class View:
     slow: Floats | None = None  # (D,) in drift space
     fast: Floats | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)  # what is known beside what they did
+    owned: int = 0  # number of different things that they have
 
 
 @dataclass(slots=True)
@@ -182,8 +183,10 @@ class Ranker:
             self._neighbours(view.tail, counts, out)
         if model is not None:
             out[6] = model
+        groups = [table.groups for table in self.tables]
         if view.attributes:
-            out[ALIKE] = affinity([table.groups for table in self.tables], view.attributes, now_s, n)
+            out[ALIKE] = affinity(groups, view.attributes, now_s, n)
+        out[STAGE] = affinity(groups, stage(view.owned), now_s, n)
         if linear is not None:
             out[LINEAR] = linear
         if peers is not None:

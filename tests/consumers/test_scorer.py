@@ -14,6 +14,7 @@ from consumers.shelf import NextItem
 from stream import events, messages, topics
 from stream.errors import BadRecord
 from stream.fatigue import REASON
+from stream.groups import EVERYBODY, STAGE
 from stream.linear import LinearModel, Table
 from stream.messages import Fresh, ItemVector, ModelHealth, ModelVersion, UserState
 from stream.records import Output, Record
@@ -519,6 +520,18 @@ def test_someone_new_is_ranked_by_what_people_alike_took() -> None:
     groups, again = drive.scorer.tables[0].groups, two.scorer.tables[0].groups
     of, to = drive.scorer.catalogue.ordinals, two.scorer.catalogue.ordinals
     assert all(groups.row(of[item]) == again.row(to[item]) for item in ("i3", "i9"))
+
+
+def test_newcomers_are_ranked_by_what_people_took_first() -> None:
+    drive = Driver(handler(), 0)
+    for n in range(9):
+        for step, item in enumerate(("i3", "i9", "i9", "i9")):  # everybody begins with i3, and goes on with i9
+            drive.buy(f"u{n}", 1_000.0 * n + 100.0 * step, item)
+    stages = drive.scorer.parts[0].stats.groups.row(drive.scorer.catalogue.ordinals["i3"])[1][STAGE]
+    assert stages.keys() == {EVERYBODY, "0"}
+    (made,) = lists(drive.buy("ann", 20_000.0, "i5"))
+    said = {item.item_id: item.reasons.get("popular at this stage", 0.0) for item in made.items}
+    assert said["i9"] > 0.0 >= said.get("i3", 0.0)  # with one thing, people went on with i9
 
 
 def test_a_damaged_record_is_refused_by_name() -> None:

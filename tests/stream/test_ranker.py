@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stream.blend import FEATURES
+from stream.groups import stage
 from stream.ranker import DAY_S, NEXT, RECENCY, SHRINK, Past, Ranker, View
 from stream.statistics import Catalogue, ItemStats
 
@@ -45,6 +46,17 @@ def test_people_alike_speak_where_something_is_known_of_the_person() -> None:
     of_france = r.features(View(attributes={"country": "fr"}), 0.0, None)
     assert row(of_france, "popular among people alike") == pytest.approx([np.log(14 / 9.5), np.log(5 / 9.5), 0, 0])
     assert row(r.features(View(), 0.0, None), "popular among people alike") == [0, 0, 0, 0]
+
+
+def test_what_people_begin_with_is_not_what_they_come_to() -> None:
+    r = ranker()
+    for owned, item in ((0, 0), (40, 1)):
+        for _ in range(9):
+            r.tables[0].learn(0.0, [], [item], stage(owned))
+    newcomer, regular = (row(r.features(View(owned=n), 0.0, None), "popular at this stage") for n in (0, 35))
+    assert newcomer == pytest.approx([np.log(14 / 9.5), np.log(5 / 9.5), 0, 0])
+    assert regular == pytest.approx([np.log(5 / 9.5), np.log(14 / 9.5), 0, 0])
+    assert row(r.features(View(owned=7), 0.0, None), "popular at this stage") == [0, 0, 0, 0]  # nobody was there yet
 
 
 def test_partitions_are_summed() -> None:
