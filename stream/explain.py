@@ -31,7 +31,7 @@ WORDS = {  # feature → what it is about, and words; {it}: an item of the histo
     "often bought again": (AGAIN, "often chosen again, as you did on {day}"),
     "bought by like people": (LIKE, "often chosen by people who have {it}"),
     "popular among people alike": (POPULAR, "popular with people like you"),
-    "popular at this stage": (POPULAR, "popular with people who have chosen about as much as you"),
+    "popular at this stage": (POPULAR, "popular with people of about as many choices as yours"),
     "bought by like people, recent": (LIKE, "often chosen by people who have {it}"),
     "bought lately by like people": (PEERS, "chosen lately by people with things like yours"),
     "bought afterwards": (LIKE, "often chosen later by people who have {it}"),
