@@ -9,7 +9,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.shelf import Newer, Slot, Vectors, fill
+from consumers.shelf import Newer, Slot, Vectors, fill, stale
 from stream import messages
 from stream.errors import BadRecord
 from stream.messages import AdaptedVector, ItemVector
@@ -99,8 +99,8 @@ class Items:
         n, have = len(self.catalogue), len(self._drift)
         found = self._drift.upto(n)
         if have < n or self._drift_done != self.vectors.now:
-            stale = np.union1d(self.vectors.changed(self._drift_done, have), np.arange(have, n))
-            found[stale] = self.space.vectors([self.catalogue.ids[i] for i in stale], self.vectors.rows(n)[stale])
+            rows = stale(self.vectors, self._drift_done, have, n)
+            found[rows] = self.space.vectors([self.catalogue.ids[i] for i in rows], self.vectors.rows(n)[rows])
             self._drift_done = self.vectors.now
         return found
 

@@ -53,9 +53,8 @@ class Slot:
 
     version: ModelVersion
     model: NextItem
-    rows: Rows | None = None  # item vectors; None: not made yet
-    matrix: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (N, d): those of the catalogue
-    done: int = 0  # vectors changed so far that `matrix` has seen
+    rows: Rows = field(default_factory=lambda: Rows(0))  # item vectors (N, d) of the catalogue
+    done: int = 0  # vectors changed so far that `rows` has seen
     users: OrderedDict[bytes, Floats] = field(default_factory=OrderedDict)  # user vectors (d,) by history
     placed: Placed | None = field(init=False)  # the version's linear model, over the catalogue
     known: frozenset[str] = field(init=False)  # the items that it was trained on
@@ -63,6 +62,11 @@ class Slot:
     def __post_init__(self) -> None:
         self.known = frozenset(self.model.item_ids)
         self.placed = Placed(self.model.linear) if self.model.linear else None
+
+    @property
+    def matrix(self) -> Floats:
+        """Item vectors (N, d) of the catalogue."""
+        return self.rows.upto(len(self.rows))
 
     def linear(self, owned: Iterable[int]) -> Doubles | None:
         """Scores (3, N) of the linear models for a person who has these items (ordinals), the newest last."""
@@ -262,20 +266,24 @@ class Newer:
         return np.array(sorted(chosen), np.int64)
 
 
+def stale(vectors: Vectors | Newer, since: int, have: int, n: int) -> NDArray[np.int64]:
+    """Ordinals below `n` to be made anew by who has `have` of them, as of change number `since`."""
+    return np.union1d(vectors.changed(since, have), np.arange(have, n))
+
+
 def fill(slot: Slot, item_ids: Sequence[str], vectors: Vectors | Newer) -> None:
     """Bring the item vectors of `slot` up to date with the catalogue; `vectors` are those under its adapter."""
-    n, have = len(item_ids), len(slot.matrix)
+    n, have = len(item_ids), len(slot.rows)
     if slot.placed:
         slot.placed.extend(item_ids)
     if have == n and slot.done == vectors.now:
         return
     slot.users.clear()
-    stale = np.union1d(vectors.changed(slot.done, have), np.arange(have, n))
-    made = slot.model.item_matrix([item_ids[i] for i in stale], vectors.rows(n)[stale])
-    if slot.rows is None:
+    rows = stale(vectors, slot.done, have, n)
+    made = slot.model.item_matrix([item_ids[i] for i in rows], vectors.rows(n)[rows])
+    if not have:
         slot.rows = Rows(made.shape[1])
-    slot.matrix = slot.rows.upto(n)
-    slot.matrix[stale] = made
+    slot.rows.upto(n)[rows] = made
     slot.done = vectors.now
 
 
