@@ -155,7 +155,7 @@ class SavedOpen(Struct, array_like=True):
     gain: float = 0.0
 
 
-class SavedPerson(Struct, array_like=True, tag="p4"):
+class SavedPerson(Struct, array_like=True, tag="p5"):
     """`Person` on the wire. Topic scorer-states, key `u/USER`."""
 
     seq: int
@@ -173,7 +173,7 @@ class SavedPerson(Struct, array_like=True, tag="p4"):
     odds: float = 0.0
 
 
-class SavedPart(Struct, array_like=True, tag="s4"):
+class SavedPart(Struct, array_like=True, tag="s5"):
     """`Part` on the wire. Topic scorer-states, key `part`."""
 
     weights: list[float]

@@ -74,7 +74,8 @@ class Viewer:
         logits = [self._logits(past) for _, past in pasts]
         raw = [self._features(part, who, past, of, counts) for (_, past), of in zip(pasts, logits, strict=True)]
         popular = np.expm1(raw[0][0])  # before it is standardised, in place
-        each, facts = [standardise(one, candidates) for one in raw], [past.facts(part.clock_s) for _, past in pasts]
+        each = [standardise(one, candidates) for one in raw]
+        facts = [past.facts(part.clock_s, self.config.repeats) for _, past in pasts]
         shares = [share for share, _ in pasts]
         return Sight(
             _averaged(list(zip(shares, each, strict=True))),

@@ -53,7 +53,9 @@ POPULARITY, MODEL, SLOW, FAST, ALIKE, PEERS, STAGE = 0, 6, 7, 8, 12, 15, 19
 REPEATS = [9, 10, 16, 17, 18]  # of what a person has
 LINEAR = [11, 13, 14]  # in the order of stream.linear.Placed.scores
 OF_VERSION = [MODEL, *LINEAR]  # what a version's models say
-FACTS = ("always", "length of history", "items owned", "time since the last visit")  # see stream.ranker.facts
+FACTS = (  # see stream.ranker.facts
+    "always", "length of history", "items owned", "time since the last visit", "share taken again"
+)  # fmt: skip
 HARD = 100  # candidates that teach
 FADE = 0.9995  # of what older blocks taught, per block
 FIRST = 0.1  # weight of every feature before anything is known
@@ -202,7 +204,7 @@ class Blend:
 
     >>> blend = Blend(prior=50.0)
     >>> z = np.zeros((len(FEATURES), 2)); z[0] = [1.0, -1.0]
-    >>> newcomer = np.array([1.0, -0.5, -0.5, -0.5])
+    >>> newcomer = np.array([1.0, -0.5, -0.5, -0.5, 0.0])
     >>> blend.learn(blend.expect(z, np.array([True, True]), newcomer).gradient(0))
     >>> bool(blend.weights_for(newcomer)[0] > FIRST)
     True

@@ -169,7 +169,7 @@ class _Run:
         view = View(person.tail, person if repeats else None, rates, owned=len(person.owned))
         peers = self.peers.scores(block[0].user_id, list(person.owned), block[0].at_s, len(counts))
         z = standardise(self.ranker.features(view, block[0].at_s, None, peers=peers, counts=counts), headline)
-        known = person.facts(block[0].at_s)
+        known = person.facts(block[0].at_s, repeats)
         tested: list[list[int]] = []  # ranks, by arm
         for arm in (self.live,) if burn_in else (self.live, self.candidate):
             own = with_version(z, arm.logits(person), arm.linear(person), headline)

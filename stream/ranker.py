@@ -26,6 +26,7 @@ NEXT = 0.7  # the same for sequential rules
 DAY_S = 86_400.0
 SHRINK = 10.0  # added to counts under the root of the cosine
 SETTLED = 0.05  # a change of interests that is less likely than this was none
+AGAIN = 3.0, 10.0  # of a person of whom nothing is known: so many of so many takings are repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,24 @@ class Past:
         recent = self.since(changed_s) if changed_s and share > SETTLED else None
         return [(1.0, self)] if recent is None else [(1.0 - share, self), (share, recent)]
 
-    def facts(self, now_s: float) -> Doubles:
-        """See `facts`."""
-        return facts(len(self.tail), len(self.owned), now_s - self.tail_s[-1] if self.tail_s else 0.0)
+    def facts(self, now_s: float, repeats: bool) -> Doubles:
+        """See `facts`; without `repeats` nobody takes anything again, and the share says nothing."""
+        idle_s = now_s - self.tail_s[-1] if self.tail_s else 0.0
+        return facts(len(self.tail), len(self.owned), idle_s, self.again if repeats else None)
+
+    @property
+    def again(self) -> float:
+        """Of what was taken after the first visit, the share that they had before, shrunk towards the usual one.
+
+        >>> past = Past()
+        >>> for items in ([7, 8], [7, 9]):  # one of two
+        ...     past.take(items, 60.0, most=9)
+        >>> past.again == (1 + 3) / (2 + 10)
+        True
+        """
+        taken, begun = sum(self.owned.values()), sum(not before for before in self.first_visit.values())
+        repeats, of = AGAIN
+        return (taken - len(self.owned) + repeats) / (taken - begun + of)
 
     def take(self, items: Sequence[int], at_s: float, most: int) -> None:
         """Add the items of a block; the tail keeps the newest `most`."""
@@ -115,19 +131,21 @@ class Past:
         return out
 
 
-def facts(history: int, owned: int, idle_s: float) -> Doubles:
+def facts(history: int, owned: int, idle_s: float, again: float | None = None) -> Doubles:
     """What is known of a person beside their taste (C,), about as large as 1, in the order of `stream.blend.FACTS`.
 
     Args:
         history: length of the tail.
         owned: different items that they have.
         idle_s: since their last visit.
+        again: share of what they take that they had before; None where that says nothing.
 
     >>> facts(0, 0, 0.0).tolist()
-    [1.0, -0.5, -0.5, -0.5]
+    [1.0, -0.5, -0.5, -0.5, 0.0]
     """
-    days = max(idle_s, 0.0) / 86_400.0
-    return np.array([1.0, log1p(history) / 4 - 0.5, log1p(owned) / 5 - 0.5, log1p(days) / 4 - 0.5])
+    days = max(idle_s, 0.0) / DAY_S
+    more = 0.0 if again is None else 2 * (again - AGAIN[0] / AGAIN[1])
+    return np.array([1.0, log1p(history) / 4 - 0.5, log1p(owned) / 5 - 0.5, log1p(days) / 4 - 0.5, more])
 
 
 @dataclass(slots=True)

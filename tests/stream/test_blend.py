@@ -4,7 +4,7 @@ import pytest
 from stream.blend import FACTS, FADE, FEATURES, FIRST, HARD, Blend, log_sum_exp, standardise
 
 C, F = len(FACTS), len(FEATURES)
-NEWCOMER = np.array([1.0, -0.5, -0.5, -0.5])
+NEWCOMER = np.array([1.0, -0.5, -0.5, -0.5, 0.0])
 ONE = np.eye(C)[0]  # nothing but what holds for everybody
 ALL = np.ones(3, bool)
 
@@ -132,7 +132,7 @@ def test_weights_find_the_feature_that_tells() -> None:
 
 def test_people_with_another_past_get_other_weights() -> None:
     rng = np.random.default_rng(3)
-    blend, regular = Blend(50.0), np.array([1.0, 0.5, 0.5, 0.0])
+    blend, regular = Blend(50.0), np.array([1.0, 0.5, 0.5, 0.0, 0.0])
     for _ in range(400):
         for person, feature in ((NEWCOMER, 2), (regular, 7)):
             features = rng.normal(size=(F, 20))

@@ -3,7 +3,7 @@ import pytest
 
 from stream.blend import FEATURES
 from stream.groups import stage
-from stream.ranker import DAY_S, NEXT, RECENCY, SHRINK, Past, Ranker, View
+from stream.ranker import AGAIN, DAY_S, NEXT, RECENCY, SHRINK, Past, Ranker, View
 from stream.statistics import Catalogue, ItemStats
 
 
@@ -83,6 +83,18 @@ def test_repeats_count_and_age() -> None:
     assert row(features, "due again")[0] == pytest.approx(np.exp(np.log1p(age - 1) - np.log1p(age)))  # only once
     assert row(features, "often bought again") == [0.3, 0.1, 0.2, 0]  # in the order in which they were taken last
     assert row(features, "time since bought")[2] == pytest.approx(0.5)
+
+
+def test_who_takes_the_same_again_is_told_from_who_looks_for_new_things() -> None:
+    same, new = Past(), Past()
+    for visit in range(5):
+        same.take([0, 1], visit * DAY_S, most=9)
+        new.take([2 * visit, 2 * visit + 1], visit * DAY_S, most=9)
+    share, of = AGAIN
+    assert same.again == pytest.approx((8 + share) / (8 + of))  # the first visit cannot repeat anything
+    assert new.again == pytest.approx((0 + share) / (8 + of))
+    assert same.facts(4 * DAY_S, repeats=True)[-1] == pytest.approx(2 * ((8 + share) / (8 + of) - share / of))
+    assert same.facts(4 * DAY_S, repeats=False)[-1] == Past().facts(0.0, repeats=True)[-1] == 0.0
 
 
 def test_the_model_speaks_as_it_is() -> None:
