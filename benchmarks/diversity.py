@@ -33,6 +33,7 @@ from consumers.lister import Lister
 from consumers.replay import has_repeats
 from consumers.replay import replay as play
 from producers import datasets
+from stream.events import NEWCOMER
 from stream.settings import Settings, load
 
 DIALS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
@@ -82,9 +83,9 @@ class Trial:
             self.made = [one.choose(it, scores, candidates) for one in self.tried]
             return choose(it, scores, candidates)
 
-        def on_recommend(it: Lister, part: Any, state: Any, person: Any) -> Any:
-            out = recommend(it, part, state, person)
-            self.sent(it, state.user_id, person)
+        def on_recommend(it: Lister, part: Any, user_id: str, person: Any, answers: str) -> Any:
+            out = recommend(it, part, user_id, person, answers)
+            self.sent(it, user_id, person)
             return out
 
         def on_test(it: Examiner, part: Any, user_id: str, person: Any, opened: Any, item: int) -> None:
@@ -100,7 +101,8 @@ class Trial:
 
     def sent(self, lister: Lister, user_id: str, person: Any) -> None:
         """Note the lists of all values; those stay that an open block is judged by."""
-        held = [pair for pair in self.lain.get(user_id, []) if person.open and pair[0] is person.open.served]
+        lain = self.lain.get(user_id, [])
+        held = lain if user_id == NEWCOMER else [p for p in lain if person.open and p[0] is person.open.served]
         self.lain[user_id] = [*held, (person.served, self.made)]
         self.items = len(lister.items.catalogue)
         vectors = lister.items.vectors.rows(self.items)
@@ -114,11 +116,12 @@ class Trial:
             lister = Lister(self.tried[0].settings, examiner.items, examiner.shelf, examiner.ranker, examiner.viewer)
             self.prepared = prepared
             self.arrival = [one.choose(lister, prepared.expected.scores, prepared.headline) for one in self.tried]
-        lain = next((lists for list_, lists in self.lain.get(user_id, []) if list_ is served), None)
+        known = [*self.lain.get(user_id, []), *self.lain.get(NEWCOMER, [])]
+        lain = next((lists for list_, lists in known if list_ is served), None)
         self.users.append(user_id)
         for i, one in enumerate(self.tried):
             one.hits.append(item in self.arrival[i])
-            one.served.append(item in (lain[i] if lain else prepared.stranger))
+            one.served.append(item in (lain[i] if lain else prepared.popular_list))
 
     def figures(self) -> dict[str, Any]:
         """By value of the dial."""

@@ -98,7 +98,7 @@ class Watch:
             close(it, part, user_id, person)
 
         def on_recommend(*given: Any) -> Recommendation:
-            given[-1].served = []  # the person: is told nothing
+            given[3].served = []  # the person: is told nothing
             return NOTHING
 
         with ExitStack() as stack:

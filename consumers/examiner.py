@@ -42,7 +42,7 @@ class Prepared:
     popular_total: float  # log of their smoothed sum
     logits: NDArray[np.float32] | None  # (N,), of the live model
     model_total: float  # log-sum-exp of the logits over the headline candidates
-    stranger: list[int]  # the list that would have been served to someone without one
+    popular_list: list[int]  # what a site shows before there is any list: what is popular
     change: Contest | None  # of all that is known of the person and what they did since their interests changed
     companions: dict[int, Doubles]  # by column of LOSSES: scores (N,)
 
@@ -78,7 +78,7 @@ class Examiner:
         part.catalogue.add(rank_of(scores, item, prepared.catalogue) if prepared.catalogue[item] else None)
         popular = rank_of(prepared.popular, item, headline) if known else None
         part.popularity.add(popular)
-        list_ = opened.served or prepared.stranger
+        list_ = opened.served or prepared.popular_list
         served = list_.index(item) if item in list_ else None
         part.served.add(served)
         found: dict[str, float] | None = None
@@ -117,7 +117,7 @@ class Examiner:
             popular_total=float(np.log((popular[headline] + SMOOTHING).sum())),
             logits=logits,
             model_total=log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
-            stranger=top(popular, headline, self.config.k) if not opened.served else [],
+            popular_list=top(popular, headline, self.config.k) if not opened.served else [],
             change=sight.contest,
             companions=self._companions(self._roles(user_id, opened, probation), sight, expected),
         )  # fmt: skip

@@ -18,7 +18,6 @@ from stream.diversity import POOL, diversified
 from stream.events import Recommendation, Recommended
 from stream.explain import LIKE, NEXT, TOGETHER, Explanation, Memory
 from stream.fatigue import REASON, penalties
-from stream.messages import UserState
 from stream.ranker import Ranker
 from stream.ranking import top
 from stream.settings import Settings
@@ -46,8 +45,11 @@ class Lister:
     ranker: Ranker
     viewer: Viewer
 
-    def recommend(self, part: Part, state: UserState, person: Person) -> Recommendation:
-        """The list of a person with everything known now, their open block included; they are taken to be served it."""
+    def recommend(self, part: Part, user_id: str, person: Person, answers: str) -> Recommendation:
+        """The list of a person with everything known now, their open block included; they are taken to be served it.
+
+        `answers` is the event_id of the interaction that caused it.
+        """
         config, longest = self.settings.scoring, self.settings.users.tail
         opened = person.open
         more = opened.items if opened else []
@@ -59,7 +61,7 @@ class Lister:
         owned = list(past.owned)
         counts = self.ranker.counts()
         odds = person.odds_under(profile)
-        sight = self.viewer.look(part, Who(state.user_id, past, profile, person.attributes, odds), candidates, counts)
+        sight = self.viewer.look(part, Who(user_id, past, profile, person.attributes, odds), candidates, counts)
         z, weights = sight.z, part.blend.weights_for(sight.facts)
         passed = {item: n for item, n in person.ignored.items() if item not in more}
         lost = penalties(passed, len(candidates), config.fatigue)
@@ -69,14 +71,14 @@ class Lister:
         speakers = self._speakers(best, past.tail, owned, counts)
         told = (Explanation(memory, item, item in varied) for item in best)
         return Recommendation(
-            user_id=state.user_id,
+            user_id=user_id,
             at=events.rfc3339(part.clock_s),
             model_version=live.version.version if live else "",
             items=[
                 _explained(one, weights, z[:, one.item], float(lost[one.item]), spoken)
                 for one, spoken in zip(told, speakers, strict=True)
             ],
-            answers=state.said or state.fresh[-1].event_id,
+            answers=answers,
             horizon=events.rfc3339(live.version.at_s if live else 0.0),
             drifted=profile.drifted,
         )

@@ -115,6 +115,7 @@ class Part:
     unknown: int = 0  # interactions with items that the live version did not know
     version: str = ""  # that serves
     since_swap: int = 0  # interactions since it does
+    newcomers: list[int] = field(default_factory=list)  # the list that lies on the topic for people who have none
     # not saved: derived, or written at once
     dirty: set[str] = field(default_factory=set)
     log: list[Learned] = field(default_factory=list)  # blocks learned since the last commit
@@ -191,6 +192,7 @@ class SavedPart(Struct, array_like=True, tag="s5"):
     unknown: int = 0
     version: str = ""
     since_swap: int = 0
+    newcomers: list[str] = []
 
 
 class SavedRow(Struct, array_like=True, tag="w1"):
@@ -295,7 +297,7 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
     return person
 
 
-def save_part(part: Part) -> bytes:
+def save_part(part: Part, ids: list[str]) -> bytes:
     """Write what is one per partition."""
     tallies = [part.arrival, part.catalogue, part.served, part.popularity]
     return _encode(
@@ -315,11 +317,12 @@ def save_part(part: Part) -> bytes:
             part.unknown,
             part.version,
             part.since_swap,
+            [ids[i] for i in part.newcomers],
         )
     )
 
 
-def load_part(saved: SavedPart, part: Part) -> None:
+def load_part(saved: SavedPart, part: Part, catalogue: Catalogue) -> None:
     """Fill `part` with what `save_part` wrote."""
     shape = len(FACTS), len(FEATURES)
     part.blend.weights = np.array(saved.weights).reshape(shape)
@@ -331,6 +334,7 @@ def load_part(saved: SavedPart, part: Part) -> None:
     part.arrival, part.catalogue, part.served, part.popularity = (Tally(*t) for t in saved.tallies)
     part.generation, part.segment, part.unknown = saved.generation, saved.segment, saved.unknown
     part.version, part.since_swap = saved.version, saved.since_swap
+    part.newcomers = [catalogue.add(i) for i in saved.newcomers]
 
 
 def save_row(stats: ItemStats, item: int, ids: list[str]) -> bytes:

@@ -106,7 +106,7 @@ class ScorerHandler:
                     yield Output(topics.ITEM_STATS, key, people.save_row(part.stats, item, ids), number)
                 part.changed.clear()
             if part.dirty:
-                yield Output(topics.SCORER_STATES, b"part", people.save_part(part), number)
+                yield Output(topics.SCORER_STATES, b"part", people.save_part(part, ids), number)
                 part.dirty.clear()
 
     def restore(self, record: Record) -> None:
@@ -194,7 +194,7 @@ class ScorerHandler:
         if state.attributes != person.attributes:
             person.attributes, self.examiner.epoch = state.attributes, self.examiner.epoch + 1
         for fresh in new:
-            yield from self._on_event(record.partition, part, person, state, fresh)
+            yield from self._on_event(record, part, person, state, fresh)
         profile = _profile(state)
         if person.open is not None:
             person.open.profile = profile
@@ -206,7 +206,7 @@ class ScorerHandler:
         if (new or state.said) and part.events > self.config.warm_up_events:
             yield self._recommend(record, part, state, person)
 
-    def _on_event(self, number: int, part: Part, person: Person, state: UserState, fresh: Fresh) -> Iterator[Output]:
+    def _on_event(self, record: Record, part: Part, person: Person, state: UserState, fresh: Fresh) -> Iterator[Output]:
         part.clock_s = max(part.clock_s, fresh.at_s)
         part.through = max(part.through, fresh.offset)
         self._close_until(part, part.clock_s)
@@ -221,7 +221,8 @@ class ScorerHandler:
         opened = person.open
         if opened is None:
             profile = person.profile  # stands until the record's own is known, which speaks of its last event
-            opened = Open(state.block, fresh.at_s, served=person.served, profile=profile, drifted=profile.drifted)
+            served = person.served or part.newcomers
+            opened = Open(state.block, fresh.at_s, served=served, profile=profile, drifted=profile.drifted)
             person.open, opened.segment = opened, person.segment
             opened.losses[3:] = np.nan
         opened.at_s = max(opened.at_s, fresh.at_s)
@@ -235,7 +236,11 @@ class ScorerHandler:
         part.events += 1
         self._counts["events"] += 1
         if part.events % self.config.health_events == 0:
-            yield self._health(number, part)
+            yield self._health(record.partition, part)
+            if part.events > self.config.warm_up_events:
+                newcomer, since = Person(), Since(fresh.at_s, record.timestamp_ms)
+                yield self._listed(record.partition, part, events.NEWCOMER, newcomer, fresh.event_id, since)
+                part.newcomers = newcomer.served
 
     def _close_until(self, part: Part, now_s: float) -> None:
         while part.deadlines and part.deadlines[0][0] <= now_s:
@@ -273,12 +278,15 @@ class ScorerHandler:
     # ------------------------------------------------------------------ outputs
 
     def _recommend(self, record: Record, part: Part, state: UserState, person: Person) -> Output:
-        message = self.lister.recommend(part, state, person)
+        since = Since(state.fresh[-1].at_s if state.fresh else state.last_s, record.timestamp_ms)
+        answers = state.said or state.fresh[-1].event_id
+        return self._listed(record.partition, part, state.user_id, person, answers, since)
+
+    def _listed(self, number: int, part: Part, user_id: str, person: Person, answers: str, since: Since) -> Output:
+        message = self.lister.recommend(part, user_id, person, answers)
         self.examiner.measures.listed(person.served)
         self._counts["recommendations"] += 1
-        since = Since(state.fresh[-1].at_s if state.fresh else state.last_s, record.timestamp_ms)
-        key, value = state.user_id.encode(), events.encode(message)
-        return Output(topics.RECOMMENDATIONS, key, value, record.partition, since=since)
+        return Output(topics.RECOMMENDATIONS, user_id.encode(), events.encode(message), number, since=since)
 
     def _health(self, number: int, part: Part) -> Output:
         live = self.shelf.live
@@ -355,7 +363,7 @@ class ScorerHandler:
                 continue
             saved = people.read_state(record.value)
             if isinstance(saved, people.SavedPart):
-                people.load_part(saved, part)
+                people.load_part(saved, part, self.catalogue)
                 continue
             user_id = (key or b"").decode().removeprefix("u/")
             person = part.people[user_id] = people.load_person(saved, self.catalogue)

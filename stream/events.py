@@ -25,6 +25,9 @@ Attribute = Annotated[str, Meta(min_length=1, max_length=64)]
 Version = Annotated[int, Meta(ge=1, description="version of this schema")]
 
 
+NEWCOMER = "~newcomer"  # in place of a user's id: the list for people who have none yet
+
+
 class Interaction(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A person did something, mostly with an item. Topic `interactions`, key: the user's id.
 
@@ -114,9 +117,12 @@ class Recommended(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Recommendation(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The list that stands for a user. Topic `recommendations` (compacted), key: the user's id."""
+    """The list that stands for a user. Topic `recommendations` (compacted), key: the user's id.
 
-    user_id: str
+    The list under the key `~newcomer`, in each partition, is for people who have none yet; any of them will do.
+    """
+
+    user_id: Annotated[str, Meta(description="or `~newcomer`: for people who have no list yet")]
     at: Annotated[str, Meta(description="event time it was made for, RFC 3339")]
     model_version: str
     items: list[Recommended]
@@ -176,6 +182,8 @@ def decode(kind: type[T], value: bytes | None) -> T:
     number = getattr(message, "value", None)
     if isinstance(number, float) and not math.isfinite(number):
         raise BadRecord("value", "a finite number", number)
+    if isinstance(message, Interaction) and message.user_id == NEWCOMER:
+        raise BadRecord("user_id", "another one than that of the list for newcomers", NEWCOMER)
     if isinstance(message, Interaction) and message.item_id is None and not (message.user or message.says):
         raise BadRecord("item_id", "present without text or user", value.decode("utf-8", "replace"))
     return message

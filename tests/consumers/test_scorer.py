@@ -98,8 +98,10 @@ class Driver:
         self.send(topics.MODEL_VERSIONS, name, messages.encode(record))
 
 
-def lists(outputs: Iterable[Output]) -> list[events.Recommendation]:
-    return [events.decode(events.Recommendation, o.value) for o in outputs if o.topic == topics.RECOMMENDATIONS]
+def lists(outputs: Iterable[Output], newcomers: bool = False) -> list[events.Recommendation]:
+    """Lists of people, or those for newcomers."""
+    of = [o for o in outputs if o.topic == topics.RECOMMENDATIONS and (o.key == b"~newcomer") == newcomers]
+    return [events.decode(events.Recommendation, o.value) for o in of]
 
 
 def random_log(n: int, seed: int = 0) -> list[tuple[str, float, list[str]]]:
@@ -131,6 +133,7 @@ def state_of(scorer: ScorerHandler) -> Any:
         "events": part.events,
         "losses": part.since_health,
         "swapped": (part.version, part.since_swap),
+        "newcomers": part.newcomers,
     }
 
 
@@ -299,7 +302,7 @@ def test_without_a_drift_space_lists_differ_by_text(dial: float, listed: list[st
 
 def bored(**scoring: Any) -> tuple[Driver, list[events.Recommendation]]:
     """Ann, who takes i9 again and again, whatever else is listed; and her eight lists."""
-    drive = Driver(handler(**scoring))
+    drive = Driver(handler(health_events=100, **scoring))  # no list for newcomers yet, which she could pass over
     for t, bought in enumerate(["i1"] * 6 + ["i2"] * 5 + ["i3"] * 4 + ["i4"] * 3):
         drive.buy(f"u{t}", 100.0 * t, bought)
     return drive, lists(out for n in range(8) for out in drive.buy("ann", 5000.0 + 100 * n, "i9"))
@@ -532,6 +535,36 @@ def test_newcomers_are_ranked_by_what_people_took_first() -> None:
     (made,) = lists(drive.buy("ann", 20_000.0, "i5"))
     said = {item.item_id: item.reasons.get("popular at this stage", 0.0) for item in made.items}
     assert said["i9"] > 0.0 >= said.get("i3", 0.0)  # with one thing, people went on with i9
+
+
+def test_people_without_a_list_are_served_the_one_for_newcomers() -> None:
+    drive = Driver(handler(k=2, warm_up_events=10))
+    for n in range(10):  # i1 is taken most, but by those who have i3: people begin with i3
+        drive.buy(f"u{n % 5}", 100.0 * n, "i3" if n < 5 else "i1")
+    drive.buy("u0", 5_000.0, "i1", "i2", "i1", "i1", "i1", "i1", "i1", "i1", "i1")
+    assert lists(drive.outputs, newcomers=True) == []  # the one after ten interactions was still in the warm-up
+    drive.buy("u0", 6_000.0, "i2")
+    (made,) = lists(drive.outputs, newcomers=True)
+    assert (made.user_id, made.answers, made.at) == ("~newcomer", "u0-6000.0-0", events.rfc3339(6_000.0))
+    listed = [item.item_id for item in made.items]
+    assert listed == [drive.scorer.catalogue.ids[i] for i in drive.scorer.parts[0].newcomers]
+    hits = drive.scorer.parts[0].served.hits_10
+    drive.buy("ann", 7_000.0, *listed)
+    assert drive.scorer.parts[0].people["ann"].open is not None
+    assert drive.scorer.parts[0].served.hits_10 == hits + 2
+
+
+def test_before_there_is_a_list_for_newcomers_they_are_served_what_is_popular() -> None:
+    drive = Driver(handler(k=1))
+    for n in range(3):
+        drive.buy(f"u{n}", 100.0 * n, "i7")
+    drive.buy("u0", 300.0, "i8")
+    served = drive.scorer.parts[0].served
+    for user, item, more in (("ann", "i7", 1), ("bob", "i8", 0)):
+        hits = served.hits_10
+        drive.buy(user, 1_000.0, item)
+        assert served.hits_10 == hits + more
+    assert lists(drive.outputs, newcomers=True) == []
 
 
 def test_a_damaged_record_is_refused_by_name() -> None:

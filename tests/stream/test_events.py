@@ -52,6 +52,7 @@ def test_rfc3339_round_trip(at_s: float) -> None:
 
 BAD = [
     (raw(at="yesterday"), "at", r"at must be RFC 3339 or epoch milliseconds, got 'yesterday'"),
+    (raw(user_id="~newcomer"), "user_id", r"user_id must be another one than that of the list"),
     (raw(at="2011-09-01T08:00:00"), "at", r"at must be RFC 3339 with an offset, such as a final Z"),
     (raw(at="9999-12-31T23:59:59-23:59"), "at", r"at must be between the years 1 and 9999 in UTC"),
     (raw(at=-1), "at", r"at must be RFC 3339 or epoch milliseconds, got -1"),
