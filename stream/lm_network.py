@@ -95,6 +95,7 @@ def _config(shape: LMShape, dropout: float) -> GPT2Config:
         n_embd=shape.dim,
         n_layer=shape.layers,
         n_head=shape.heads,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's, in one kernel
         resid_pdrop=dropout,
         embd_pdrop=dropout,
         attn_pdrop=dropout,

@@ -144,7 +144,9 @@ class _Run:
         per_epoch = [math.ceil(len(np.unique(windows.window[c])) / training.batch_size) for c in self.epochs]
         self.steps = min(sum(per_epoch), training.max_refresh_steps if refresh else training.max_steps)
         rate = training.refresh_learning_rate if refresh else training.learning_rate
-        self.optimiser = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
         n_items = len(network.text)
         counts = np.bincount(windows.item, minlength=n_items)
