@@ -167,8 +167,8 @@ class Evidence:
     def of(cls, numbers: Mapping[str, float | str]) -> Evidence:
         """From the numbers of a verdict.
 
-        None where there were too few people to say anything, and none where the gain was certain: what is open there
-        is reciprocal rank, which arriving blocks shall answer, and not the first of them.
+        There is no evidence where too few people were held out, and none is taken where the gain was certain: what is
+        open there is reciprocal rank, and a shadow that began as good as promoted would not look at it for long.
         """
         if "gain_error" not in numbers or float(numbers["gain_lower"]) > 0:
             return cls()
