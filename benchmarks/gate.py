@@ -14,7 +14,8 @@ What is left open goes on in shadow over the last fifth of the log.
 
 `power`: people of the real candidates' paired runs are drawn with replacement until a hold-out has so many events; the
 sign of all that a person says is turned with a probability that makes the mean gain a known share of what it was, 0
-included, so that the noise stays what it is. Shares promoted at once, and after the shadow stage over further blocks.
+included, so that the noise stays what it is. Shares promoted at once, and after the shadow stage over blocks of other
+people, drawn likewise; with `--same-people` over other blocks of the same.
 
 `forgetting`: made candidates that gain much with a fifth of the people, who drifted, and lose with all others.
 
@@ -46,10 +47,10 @@ from benchmarks import command
 from benchmarks.damage import DAMAGES, damaged, shuffled
 from benchmarks.protocol import tell
 from benchmarks.splice import relabelled
-from benchmarks.workshop import Refresh, Workshop
+from benchmarks.workshop import Refresh, Workshop, in_shadow
 from producers.synthetic import Plan, World
 from stream.events import Interaction, Item
-from stream.gate import Call, PairedBlocks, SequentialTest, judge
+from stream.gate import Call, Evidence, PairedBlocks, judge
 from stream.lm import NextItemLM
 from stream.settings import Gate, Settings, load
 
@@ -72,6 +73,7 @@ def main() -> None:
     args.add_argument("--planted", type=int, default=10, help="logs of each kind")
     args.add_argument("--kinds", nargs="*", choices=(RELABELLED, *KINDS, "none"), default=(RELABELLED, *KINDS, "none"),
                       help="of changes that are planted")  # fmt: skip
+    args.add_argument("--same-people", action="store_true", help="power: hold-out and shadow are of the same people")
     args.add_argument("--words", action="store_true", help="bags of words in place of the text encoder: in no time")
     args.add_argument("--window", type=int, help="training.window_events, in place of the default")
     given = args.parse_args()
@@ -116,7 +118,7 @@ def on_a_log(given: argparse.Namespace) -> dict[str, Any]:
         "refresh_events": ready,
         **{kind: summed(rows) for kind, rows in bad.items()},
         "real": [row for row, _ in better],
-        "power": list(power(pools, gate, given.simulations, given.seed)),
+        "power": list(power(pools, gate, given.simulations, given.seed, same=given.same_people)),
     }
 
 
@@ -166,17 +168,17 @@ def summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def drawn(pairs: PairedBlocks, events: int, share: float, rng: np.random.Generator) -> PairedBlocks:
-    """A hold-out of at least so many events (0: as many as there are) of people drawn with replacement.
+def drawn(pairs: PairedBlocks, events: int, share: float, rng: np.random.Generator, blocks: int = 0) -> PairedBlocks:
+    """At least so many events and blocks of people drawn with replacement; 0 and 0: as many events as there are.
 
     What a person says is turned around with probability (1 - share) / 2, so the mean gain is `share` times what it was.
     """
     _, codes = np.unique(pairs.users, return_inverse=True)
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(codes.max() + 2))
-    wanted, rows, users, turned = events or int(pairs.n.sum()), list[NDArray[np.int64]](), list[int](), list[bool]()
-    have = 0
-    while have < wanted:
+    rows, users, turned = list[NDArray[np.int64]](), list[int](), list[bool]()
+    wanted, have = events if events or blocks else int(pairs.n.sum()), 0
+    while have < wanted or len(users) < blocks:
         person = int(rng.integers(codes.max() + 1))
         own = order[starts[person] : starts[person + 1]]
         users += [len(rows)] * len(own)
@@ -191,20 +193,40 @@ def drawn(pairs: PairedBlocks, events: int, share: float, rng: np.random.Generat
     )  # fmt: skip
 
 
-def shadowed(pairs: PairedBlocks, gate: Gate) -> Call:
-    """The shadow stage over these blocks, shuffled and from the beginning again when they end."""
-    test, rng = SequentialTest(gate.confidence, gate.shadow_blocks), np.random.default_rng(len(pairs))
-    change = pairs.candidate_rr - pairs.live_rr
-    while test.verdict == "undecided":
-        for i in rng.permutation(len(pairs)).tolist():
-            test.update(float(pairs.gain[i]), float(pairs.n[i]), float(change[i]))
-    return test.verdict
+def some(pairs: PairedBlocks, at: NDArray[np.int64]) -> PairedBlocks:
+    """Blocks `at` these places (k,), in this order."""
+    return PairedBlocks(
+        pairs.users[at], pairs.n[at], pairs.gain[at], pairs.live_rr[at], pairs.candidate_rr[at], pairs.drifted[at]
+    )
+
+
+def stages(
+    pairs: PairedBlocks, events: int, share: float, rng: np.random.Generator, gate: Gate, *, same: bool
+) -> tuple[PairedBlocks, PairedBlocks]:
+    """A hold-out of about so many events, and blocks that arrive later in mixed order: of the `same` people, or others.
+
+    Those of the same people are chosen at random: a person who is served better later was so before.
+    """
+    if not same:
+        arriving = drawn(pairs, 0, share, rng, gate.shadow_blocks)
+        return drawn(pairs, events, share, rng), some(arriving, rng.permutation(len(arriving)))
+    per_block = float(pairs.n.mean())
+    held_out = round(events / per_block)
+    both = drawn(pairs, 0, share, rng, held_out + gate.shadow_blocks)
+    order = rng.permutation(len(both))
+    return some(both, order[:held_out]), some(both, order[held_out:])
 
 
 def power(
-    pools: Sequence[PairedBlocks], gate: Gate, simulations: int, seed: int, sizes: Sequence[int] = SIZES
+    pools: Sequence[PairedBlocks],
+    gate: Gate,
+    simulations: int,
+    seed: int,
+    sizes: Sequence[int] = SIZES,
+    *,
+    same: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Shares promoted, by the size of the hold-out and by the true gain."""
+    """Shares promoted, by the size of the hold-out and by the true gain; `same` as in `stages`."""
     for number, pairs in enumerate(pools):
         truth = float((pairs.gain * pairs.n).sum() / pairs.n.sum())
         for size in sizes:
@@ -212,10 +234,12 @@ def power(
                 rng = np.random.default_rng([seed, number, size, int(100 * share) + 100])
                 calls, after = Counter[Call](), Counter[Call]()
                 for run in range(simulations):
-                    call = judge(drawn(pairs, size, share, rng), gate, run).verdict
+                    held_out, arriving = stages(pairs, size, share, rng, gate, same=same)
+                    found = judge(held_out, gate, run)
+                    call = found.verdict
                     calls[call] += 1
                     if call == "undecided":
-                        call = shadowed(drawn(pairs, 2 * gate.shadow_blocks, share, rng), gate)
+                        call = in_shadow(arriving, gate, Evidence.of(found.numbers))
                     after[call] += 1
                 yield {
                     "candidate": number, "events": size, "true_gain": round(share * truth, 5),

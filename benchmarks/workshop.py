@@ -18,8 +18,9 @@ from consumers.replay import Replay
 from consumers.training_worker import Outcome, Plan, in_process
 from consumers.tuner import TunerHandler
 from stream import events, topics
+from stream.clusters import group_of
 from stream.events import Interaction, Item
-from stream.gate import Call, PairedBlocks, SequentialTest, Verdict, judge
+from stream.gate import Call, Evidence, PairedBlocks, SequentialTest, Verdict, judge
 from stream.gathering import gather
 from stream.history import LoggedEvent
 from stream.lm import NextItemLM
@@ -52,14 +53,14 @@ class Refresh:
         verdict = judge(pairs, gate, seed)
         if verdict.verdict != "undecided":
             return verdict, verdict.verdict, pairs
-        return verdict, in_shadow(self.paired(candidate, later=True), gate), pairs
+        return verdict, in_shadow(self.paired(candidate, later=True), gate, Evidence.of(verdict.numbers)), pairs
 
 
-def in_shadow(pairs: PairedBlocks, gate: Gate) -> Call:
-    """The shadow stage over these blocks; "undecided" if they are too few."""
-    test = SequentialTest(gate.confidence, gate.shadow_blocks)
-    for gain, n, before, after in zip(pairs.gain, pairs.n, pairs.live_rr, pairs.candidate_rr, strict=True):
-        test.update(float(gain), float(n), float(after - before))
+def in_shadow(pairs: PairedBlocks, gate: Gate, before: Evidence) -> Call:
+    """The shadow stage over these blocks, after what the hold-out has shown; "undecided" if they are too few."""
+    test, change = SequentialTest(gate.confidence, gate.shadow_blocks, before), pairs.candidate_rr - pairs.live_rr
+    for user, gain, n, rr in zip(pairs.users.tolist(), pairs.gain, pairs.n, change, strict=True):
+        test.update(float(gain), float(n), float(rr), group_of(str(user)))
     return test.verdict
 
 

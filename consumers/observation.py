@@ -12,7 +12,7 @@ import numpy as np
 
 from consumers.trigger_state import TriggerState
 from stream import versions
-from stream.gate import SequentialTest
+from stream.gate import Evidence, SequentialTest
 from stream.messages import ModelHealth, ModelVersion, Ruling
 from stream.rollback import Watch
 from stream.settings import Gate
@@ -78,19 +78,23 @@ class Observation:
             return None
         if self._shadow != candidate.version or self._test is None:
             self._shadow = candidate.version
-            self._test = SequentialTest(self._gate.confidence, self._gate.shadow_blocks)
+            live = versions.live(known, now_s)
+            same = live is not None and live.version == candidate.parent  # the one that it was judged against
+            before = Evidence.of(candidate.gate) if same else Evidence()
+            self._test = SequentialTest(self._gate.confidence, self._gate.shadow_blocks, before)
         if health.shadow != candidate.version:
             return None
         test = self._test
         for block in health.blocks:
             if block.shadow is not None:
-                test.update(block.shadow, float(block.n), block.shadow_mrr or 0.0)
+                test.update(block.shadow, float(block.n), block.shadow_mrr or 0.0, block.group)
         if test.verdict == "undecided":
             return None
         self._shadow, self._test = "", None
         lower, upper = test.bounds
         found = {"gain": test.mean, "gain_lower": lower, "gain_upper": upper, "blocks": float(test.blocks),
-                 "mrr_change": test.rr_total / test.weight if test.weight else 0.0}  # fmt: skip
+                 "blocks_before": float(test.before.blocks), "mrr_change": test.rr_change}  # fmt: skip
         found = {name: value for name, value in found.items() if np.isfinite(value)}
-        reason = f"log-rank gain {test.mean:.4f} over {test.blocks} blocks in shadow"
+        held_out = f" and {test.before.blocks} held out" if test.before.blocks else ""
+        reason = f"log-rank gain {test.mean:.4f} over {test.blocks} blocks in shadow{held_out}"
         return Ruling(candidate.version, test.verdict, now_s, from_s, reason, found)

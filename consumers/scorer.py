@@ -21,13 +21,13 @@ from consumers.people import Open, Part, Person, Profile
 from consumers.shelf import ModelLoader, Shelf
 from stream import events, messages, topics
 from stream.blend import Blend
+from stream.clusters import group_of
 from stream.errors import StoreError
 from stream.fatigue import passed_over
 from stream.groups import stage
 from stream.messages import BlockLoss, Fresh, ModelHealth, ModelVersion, UserState
 from stream.ranker import Ranker
 from stream.records import Output, Record, Since
-from stream.rollback import group_of
 from stream.settings import Settings
 from stream.space import Space
 from stream.statistics import TAIL, ItemStats

@@ -2,19 +2,22 @@
 
 Two tests of the same thing, the paired gain in log rank (`stream.ranking.rank_gain`) of the blend with the candidate
 over the blend with the live model. `judge` looks once, at the held-out end of the training window; `SequentialTest`
-looks after every arriving block while an undecided candidate runs in shadow.
+goes on from what that has shown (`Evidence`) and looks after every arriving block while an undecided candidate runs in
+shadow.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.clusters import NUMBERS, Clusters
 from stream.errors import StateError
 from stream.settings import Gate
 
@@ -22,6 +25,7 @@ Doubles = NDArray[np.float64]
 Call = Literal["promoted", "refused", "undecided"]
 
 MIN_PEOPLE = 20  # fewer resampled people say nothing
+FEWEST_BLOCKS = 50  # in shadow, before anything is decided
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +109,7 @@ class _Part:
 
     def __init__(self, pairs: PairedBlocks, chosen: NDArray[np.bool_]) -> None:
         codes = np.unique(pairs.users[chosen], return_inverse=True)[1]
-        n = pairs.n[chosen].astype(np.float64)
+        n, gain = pairs.n[chosen].astype(np.float64), pairs.gain[chosen]
 
         def per_person(values: Doubles) -> Doubles:
             return np.bincount(codes, weights=values[chosen] * n).astype(np.float64)
@@ -114,9 +118,10 @@ class _Part:
         self.n = np.bincount(codes, weights=n) if len(codes) else np.zeros(0)
         self.gain = per_person(pairs.gain)
         self.live_rr, self.candidate_rr = per_person(pairs.live_rr), per_person(pairs.candidate_rr)
+        self.unrelated = float(np.square(n * (gain - self.gain.sum() / max(n.sum(), 1e-12))).sum())
 
     def numbers(self, gate: Gate, seed: int) -> dict[str, float]:
-        """Gain in log rank per event and relative change of reciprocal rank, each with its bounds."""
+        """Gain in log rank per event with its standard error, relative change of reciprocal rank, bounds of both."""
         gain = self.gain.sum() / self.n.sum()
         change = self.candidate_rr.sum() / max(self.live_rr.sum(), 1e-12) - 1
         weights = np.random.default_rng(seed).poisson(1.0, (gate.bootstrap, self.people))  # (r, people)
@@ -125,10 +130,16 @@ class _Part:
         gain_lower, gain_upper = self._bounds(gain, gains, gate.confidence)
         change_lower, change_upper = self._bounds(change, changes, gate.confidence)
         return {
-            "gain": float(gain), "gain_lower": gain_lower, "gain_upper": gain_upper,
+            "gain": float(gain), "gain_error": self._error(), "gain_lower": gain_lower, "gain_upper": gain_upper,
             "mrr": float(self.live_rr.sum() / self.n.sum()), "mrr_change": float(change),
             "mrr_change_lower": change_lower, "mrr_change_upper": change_upper,
         }  # fmt: skip
+
+    def _error(self) -> float:
+        """Standard error of the gain per event: between people, at least that of unrelated blocks."""
+        apart = self.gain - self.gain.sum() / self.n.sum() * self.n
+        together = float(np.square(apart).sum()) * self.people / max(self.people - 1, 1)
+        return math.sqrt(max(together, self.unrelated)) / float(self.n.sum())
 
     def _bounds(self, value: float, resampled: Doubles, confidence: float) -> tuple[float, float]:
         """Quantiles of the bootstrap, moved away from `value`: with few or unequal people they lie too close.
@@ -142,89 +153,124 @@ class _Part:
         return float(lower), float(upper)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a hold-out has shown of a gain, as sums over its blocks; a shadow goes on from there."""
+
+    blocks: int = 0
+    weight: float = 0.0  # events
+    total: float = 0.0  # of gains in log rank
+    variance: float = 0.0  # of `total`
+    rr_total: float = 0.0  # of differences in reciprocal rank
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, float | str]) -> Evidence:
+        """From the numbers of a verdict.
+
+        There is no evidence where too few people were held out, and none is taken where the gain was certain: what is
+        open there is reciprocal rank, and a shadow that began as good as promoted would not look at it for long.
+        """
+        if "gain_error" not in numbers or float(numbers["gain_lower"]) > 0:
+            return cls()
+        blocks, events, gain, error = (float(numbers[name]) for name in ("blocks", "events", "gain", "gain_error"))
+        rr = float(numbers["mrr"]) * float(numbers["mrr_change"])
+        return cls(int(blocks), events, gain * events, (error * events) ** 2, rr * events)
+
+
+@dataclass(slots=True, eq=False)
 class SequentialTest:
     """Is the mean of arriving differences above zero? May be asked after each, without spoiling the error rate.
 
-    An asymptotic confidence sequence with Robbins' normal mixture: after t values with mean m and deviation s,
-    ``m ± s * sqrt(2 (t p + 1) / (t^2 p) * log(1 + sqrt(t p + 1) / (2 a)))`` holds for all t at once with probability
-    1 - a on each side. p spreads the mixture so that the bound is tightest about a quarter of the way to `limit`.
+    Blocks of a hold-out that neither model has learned are a beginning like any other (`before`). A sum that wanders
+    without a drift is ever above a bound with twice the probability of being above it at the end. So, after t of at
+    most T blocks whose total has variance V, ``(total ± z sqrt(V T / t)) / weight`` holds for all t at once with
+    probability 1 - a on each side, z being the normal quantile of 1 - a / 2. What one person does hangs together, so V
+    is that between people or groups of them, of the hold-out plus of what arrived.
 
-    Howard, Ramdas, McAuliffe, Sekhon: Time-uniform, nonparametric, nonasymptotic confidence sequences. Annals of
-    Statistics 49 (2021). Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas: Time-uniform central limit theory and
-    asymptotic confidence sequences. Annals of Statistics 52 (2024).
+    O'Brien, Fleming: A multiple testing procedure for clinical trials. Biometrics 35 (1979). Lan, DeMets: Discrete
+    sequential boundaries for clinical trials. Biometrika 70 (1983).
 
     >>> rng = np.random.default_rng(1)
     >>> test = SequentialTest(confidence=0.95, limit=2000)
     >>> while test.verdict == "undecided":
-    ...     test.update(rng.normal(0.2, 1.0), weight=1.0)
+    ...     test.update(rng.normal(0.2, 1.0), weight=1.0, group=int(rng.integers(64)))
     >>> test.verdict, test.blocks
-    ('promoted', 431)
+    ('promoted', 425)
     """
 
     confidence: float
-    limit: int  # blocks after which the question is given up
+    limit: int  # arriving blocks after which the question is given up
+    before: Evidence = field(default_factory=Evidence)
     rr_margin: float = 0.002  # mean reciprocal rank may fall by this much, no more
-    blocks: int = 0
-    total: float = 0.0  # of weight * difference
-    squares: float = 0.0
-    weight: float = 0.0
-    rr_total: float = 0.0
+    sums: Clusters = field(default_factory=Clusters)  # of what arrived
+    rr_total: float = 0.0  # likewise
     verdict: Call = field(default="undecided")
 
-    def update(self, difference: float, weight: float, rr_difference: float = 0.0) -> None:
+    def update(self, difference: float, weight: float, rr_difference: float = 0.0, group: int = 0) -> None:
         """Take one block: the candidate's gain over the live model (log rank per event), and how many events it has.
 
-        `rr_difference` is the candidate's mean reciprocal rank minus the live one's. A verdict stays.
+        `rr_difference` is the candidate's mean reciprocal rank minus the live one's, `group` that of the block's
+        person (`stream.clusters.group_of`). A verdict stays.
         """
         if self.verdict != "undecided" or weight <= 0:
             return
-        self.blocks += 1
-        self.total += weight * difference
-        self.squares += (weight * difference) ** 2
-        self.weight += weight
+        self.sums.update(difference, weight, group)
         self.rr_total += weight * rr_difference
         lower, upper = self.bounds
-        if lower > 0 and self.rr_total >= -self.rr_margin * self.weight:
+        if lower > 0 and self.rr_change >= -self.rr_margin:
             self.verdict = "promoted"
         elif upper < 0 or self.blocks >= self.limit:
             self.verdict = "refused"
 
     @property
+    def blocks(self) -> int:
+        """That arrived."""
+        return self.sums.blocks
+
+    @property
+    def weight(self) -> float:
+        """Events, those before among them."""
+        return self.before.weight + self.sums.weight
+
+    @property
     def mean(self) -> float:
         """Mean gain per event."""
-        return self.total / self.weight if self.weight else 0.0
+        return (self.before.total + self.sums.total) / self.weight if self.weight else 0.0
+
+    @property
+    def rr_change(self) -> float:
+        """Mean difference in reciprocal rank per event."""
+        return (self.before.rr_total + self.rr_total) / self.weight if self.weight else 0.0
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The confidence sequence now, per event; infinite before 50 blocks, when a deviation is not known yet."""
-        t = self.blocks
-        if t < 50:
+        """Of the mean gain per event, now; infinite before `FEWEST_BLOCKS` arrived, when their scatter is not known."""
+        if self.blocks < FEWEST_BLOCKS:
             return -math.inf, math.inf
-        alpha = 1 - self.confidence
-        spread = (2 * math.log(1 / (2 * alpha)) + math.log(1 + 2 * math.log(1 / (2 * alpha)))) / max(self.limit / 4, 50)
-        deviation = math.sqrt(max(self.squares / t - (self.total / t) ** 2, 0.0))
-        inner = math.log(1 + math.sqrt(t * spread + 1) / (2 * alpha))
-        width = deviation * math.sqrt(2 * (t * spread + 1) / (t * t * spread) * inner)  # of the mean per block
-        per_event = t / self.weight
-        return self.mean - width * per_event, self.mean + width * per_event
+        most, t = self.before.blocks + self.limit, self.before.blocks + self.blocks
+        z = NormalDist().inv_cdf((1 + self.confidence) / 2)
+        width = z * math.sqrt((self.before.variance + self.sums.variance) * most / t) / self.weight
+        return self.mean - width, self.mean + width
 
     def numbers(self) -> list[float]:
         """Everything, as numbers for a state record."""
         decided = ("refused", "undecided", "promoted").index(self.verdict) - 1
-        sums = [self.total, self.squares, self.weight, self.rr_total]
-        return [self.confidence, float(self.limit), self.rr_margin, float(self.blocks), *sums, float(decided)]
+        own = [self.confidence, float(self.limit), self.rr_margin, self.rr_total, float(decided)]
+        it = self.before
+        return [*own, float(it.blocks), it.weight, it.total, it.variance, it.rr_total, *self.sums.numbers()]
 
     @classmethod
     def of(cls, numbers: Sequence[float]) -> SequentialTest:
         """Take back what `numbers` gave.
 
         Raises:
-            StateError: these are not nine numbers.
+            StateError: these are not as many numbers, or the verdict among them is none.
         """
-        if len(numbers) != 9 or numbers[8] not in (-1, 0, 1):
-            raise StateError(f"a sequential test must be nine numbers, the last -1, 0 or 1, got {list(numbers)!r}")
+        most = 10 + NUMBERS
+        if len(numbers) != most or numbers[4] not in (-1, 0, 1):
+            raise StateError(f"a sequential test must be {most} numbers, the fifth -1, 0 or 1, got {list(numbers)!r}")
         calls: tuple[Call, Call, Call] = ("refused", "undecided", "promoted")
-        confidence, limit, margin, blocks, total, squares, weight, rr_total, decided = numbers
-        call = calls[int(decided) + 1]
-        return cls(confidence, int(limit), margin, int(blocks), total, squares, weight, rr_total, call)
+        confidence, limit, margin, rr_total, decided, blocks, *before = numbers[:10]
+        sums = Clusters.of(numbers[10:])
+        evidence = Evidence(int(blocks), *before)
+        return cls(confidence, int(limit), evidence, margin, sums, rr_total, calls[int(decided) + 1])

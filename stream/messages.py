@@ -150,7 +150,7 @@ class BlockLoss(Struct, frozen=True, array_like=True):
     shadow_mrr: float | None = None  # reciprocal rank of the shadow's blend minus the live blend's
     drifted: bool = False  # the user is in the reaction phase of an alarm
     segment: str = ""  # the strongest of the user before the block; "" while none is known
-    group: int = 0  # of the user, one of `stream.rollback.GROUPS`: what one person does hangs together
+    group: int = 0  # of the user, one of `stream.clusters.GROUPS`: what one person does hangs together
 
 
 class ModelHealth(Struct, frozen=True, array_like=True, tag="h1"):

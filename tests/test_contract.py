@@ -17,7 +17,7 @@ from consumers.interest import InterestHandler
 from consumers.trigger import TriggerHandler
 from stream import events, messages, metrics, profile
 from stream.evidence import AlarmShare
-from stream.gate import SequentialTest
+from stream.gate import Evidence, SequentialTest
 from stream.messages import BlockLoss, DriftAlarm, ItemVector, ModelHealth, ModelVersion, as_bytes
 from stream.records import Handler, Output, Record
 from stream.rises import Rise, Season
@@ -207,8 +207,9 @@ KEPT = [
          lambda s: [list(s.buckets), s.usual_events, s.usual_alarms],
          lambda kept: AlarmShare(1_000, 0.001, type(AlarmShare(1, 0.1).buckets)(kept[0]), sum(e for e, _ in kept[0]),
                                  sum(a for _, a in kept[0]), *kept[1:]), 10),
-    Kept("sequential test", lambda: SequentialTest(0.95, 10**6), lambda t, x: (t.update(x - 0.5, 1.0), t.bounds),
-         lambda t: t.numbers(), SequentialTest.of, 9),
+    Kept("sequential test", lambda: SequentialTest(0.95, 10**6, Evidence(9, 9.5, -1.5, 2.0, 0.1)),
+         lambda t, x: (t.update(x - 0.5, 1.0, x, int(99 * x)), t.bounds),
+         lambda t: t.numbers(), SequentialTest.of, 142),
 ]  # fmt: skip
 
 

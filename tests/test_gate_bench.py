@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks.damage import DAMAGES, damaged, shuffled
-from benchmarks.gate import Topics, drawn, forgetting, power, row_of, shadowed, summed
+from benchmarks.gate import Topics, drawn, forgetting, power, row_of, stages, summed
 from benchmarks.rollback import apart, wrong
-from benchmarks.workshop import Refresh, Workshop
+from benchmarks.workshop import Refresh, Workshop, in_shadow
 from producers.synthetic import Plan, World
-from stream.gate import PairedBlocks
+from stream.gate import Evidence, PairedBlocks
 from stream.lm import NextItemLM
 from stream.messages import BlockLoss
 from stream.settings import Gate, load
@@ -97,7 +97,18 @@ def test_the_power_curve_rises_and_keeps_the_error_rate() -> None:
     assert by[250, gains[-1]]["promoted_with_shadow"] > by[250, gains[-1]]["promoted"]
     assert all(row["promoted"] <= 0.15 for row in found if row["true_gain"] == 0.0)  # 3 of 20
     assert all(row["promoted_with_shadow"] == 0.0 for row in found if row["true_gain"] == gains[0])
-    assert shadowed(blocks(gain=0.3), Gate()) == "promoted"
+    assert in_shadow(blocks(gain=0.3), Gate(), Evidence()) == "promoted"
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_stages_are_apart_and_long_enough(same: bool) -> None:
+    gate = Gate(shadow_blocks=500)
+    held_out, arriving = stages(blocks(), 200, 1.0, np.random.default_rng(0), gate, same=same)
+    assert 200 <= len(held_out) < 205
+    assert len(arriving) >= 500
+    both = len(np.intersect1d(held_out.users, arriving.users))  # drawn people are numbered in each draw anew
+    assert both > 100 if same else both == len(np.unique(held_out.users)) == 40
+    assert len(np.unique(arriving.users)) >= 100
 
 
 def test_what_is_forgotten_of_those_who_did_not_drift_keeps_a_candidate_out() -> None:

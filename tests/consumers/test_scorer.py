@@ -12,13 +12,13 @@ from consumers.people import Part, Person, Profile
 from consumers.scorer import ScorerHandler
 from consumers.shelf import NextItem
 from stream import events, messages, topics
+from stream.clusters import group_of
 from stream.errors import BadRecord
 from stream.fatigue import REASON
 from stream.groups import EVERYBODY, STAGE
 from stream.linear import LinearModel, Table
 from stream.messages import Fresh, ItemVector, ModelHealth, ModelVersion, UserState
 from stream.records import Output, Record
-from stream.rollback import group_of
 from stream.settings import Settings, load
 
 ITEMS = [f"i{n}" for n in range(12)]

@@ -52,11 +52,17 @@ def alarm(offset: int, at_s: float, partition: int = 0) -> Record:
 
 
 def version(
-    name: str = "v1", job: str = "j1", verdict: str = "promoted", parent: str = "", live_at_s: float = 0.0
+    name: str = "v1",
+    job: str = "j1",
+    verdict: str = "promoted",
+    parent: str = "",
+    live_at_s: float = 0.0,
+    gate: dict[str, float | str] | None = None,
 ) -> Record:
     made = ModelVersion(
-        name, verdict, parent, 0.0, live_at_s, {0: WARM_UP}, job, "warm-up", {}, name, "", "", 600, 1.0, 1, {}, 0.0
-    )
+        name, verdict, parent, 0.0, live_at_s, {0: WARM_UP}, job, "warm-up", {}, name, "", "", 600, 1.0, 1,
+        gate or {}, 0.0,
+    )  # fmt: skip
     return Record("model-versions", 0, 0, name.encode(), messages.encode(made))
 
 
@@ -262,7 +268,7 @@ def test_a_job_without_an_outcome_is_given_up() -> None:
 
 
 def shadowed(rng: np.random.Generator, gain: float, n: int = 20) -> list[BlockLoss]:
-    return [block(0.5, shadow=float(x), shadow_mrr=0.01) for x in rng.normal(gain, 0.3, n)]
+    return [block(0.5, shadow=float(x), shadow_mrr=0.01, group=k) for k, x in enumerate(rng.normal(gain, 0.3, n))]
 
 
 @pytest.mark.parametrize(("gain", "verdict"), [(0.2, "promoted"), (-0.2, "refused"), (0.0, "refused")])
@@ -283,6 +289,53 @@ def test_a_shadow_ends_with_a_ruling(gain: float, verdict: str) -> None:
     assert made.figures()["rulings_total", verdict] == 1
     ended = [line for line in made.journal if line["event"] == "shadow-ended"]
     assert [(line["version"], line["ruling"]) for line in ended] == [("v2", verdict)]
+
+
+# a hold-out of 300 blocks, one event each, whose gains scatter by .3 about .03: open, but not far from better
+HELD_OUT: dict[str, float | str] = {
+    "blocks": 300.0, "events": 300.0, "people": 100.0, "gain": 0.03, "gain_error": 0.3 / 300**0.5,
+    "gain_lower": -0.001, "gain_upper": 0.06, "mrr": 0.1, "mrr_change": 0.02, "reason": "open",
+}  # fmt: skip
+
+
+def ended(gate: dict[str, float | str], parent: str = "v1") -> Ruling:
+    """How a shadow ends whose every health record has 20 blocks of different people with a gain of .03 each."""
+    made, rng = warm(TriggerHandler(settings())), np.random.default_rng(4)
+    drive(made, [version("v2", "j2", "undecided", parent, gate=gate)])
+    for n in range(6, 40):
+        blocks = [
+            block(0.5, shadow=0.03 + float(x), shadow_mrr=-0.001, group=20 * n + k)
+            for k, x in enumerate(rng.choice([-0.3, 0.3], 20))
+        ]
+        if out := drive(made, [health(n, blocks=blocks, shadow="v2")]):
+            ruling = messages.decode_version(out[0].value)
+            assert isinstance(ruling, Ruling)
+            return ruling
+    raise AssertionError("no ruling")
+
+
+def test_a_shadow_goes_on_from_the_hold_out() -> None:
+    alone, on = ended({}), ended(HELD_OUT)
+    assert (alone.numbers["blocks_before"], on.numbers["blocks_before"]) == (0, 300)
+    assert on.reason.endswith(f" over {on.numbers['blocks']:.0f} blocks in shadow and 300 held out")
+    arrived = on.numbers["blocks"]
+    assert on.numbers["mrr_change"] == pytest.approx((300 * 0.1 * 0.02 - 0.001 * arrived) / (300 + arrived))
+    assert on.numbers["gain"] * (300 + arrived) - 300 * 0.03 == pytest.approx(0.03 * arrived, abs=0.3 * 30)
+    assert on.numbers["gain_upper"] - on.numbers["gain"] == pytest.approx(
+        1.96 * 0.3 * (300 + 400) ** 0.5 / (300 + arrived), rel=0.15
+    )
+
+
+@pytest.mark.parametrize(
+    ("gate", "parent"),
+    [
+        ({k: v for k, v in HELD_OUT.items() if k != "gain_error"}, "v1"),  # of an earlier tuner
+        (HELD_OUT | {"gain_lower": 0.001}, "v1"),  # reciprocal rank is in question, not the gain
+        (HELD_OUT, "v0"),  # judged against another version than serves
+    ],
+)
+def test_a_shadow_without_evidence_starts_from_nothing(gate: dict[str, float | str], parent: str) -> None:
+    assert ended(gate, parent) == ended({}, parent)
 
 
 def test_only_blocks_of_the_candidate_count() -> None:
@@ -413,7 +466,7 @@ def story() -> list[Record]:
         out += [alarm(n * 100 + k, n * 1_000.0 - 900 + 7 * k) for k in range(int(rng.integers(0, 3)))]
         blocks = [block(level + x, segment="Toys" if x > 0 else "Garden") for x in rng.normal(0, 0.5, 20)]
         out.append(health(n, blocks=blocks, unknown=3 * n))
-    out.append(version("v2", "j2", "undecided", "v1"))
+    out.append(version("v2", "j2", "undecided", "v1", gate=HELD_OUT))
     out += [health(n, blocks=shadowed(rng, 0.1), shadow="v2") for n in range(40, 80)]
     out += [health(n, live="v2", blocks=compared(rng, 0.15)) for n in range(80, 100)]
     return out

@@ -19,7 +19,7 @@ from stream.adapted import Adapted
 from stream.bus import MemoryBus
 from stream.drift import Detector, Weights
 from stream.errors import StoreError, TrainingError
-from stream.gate import PairedBlocks
+from stream.gate import Evidence, PairedBlocks
 from stream.history import LoggedEvent
 from stream.lm import NextItemLM
 from stream.messages import (
@@ -214,6 +214,8 @@ def test_a_refresh_gets_the_gates_verdict(world: World, gain: float, verdict: st
     version = world.tuned(parent="v1", gain=gain)
     assert (version.version, version.verdict, version.parent, version.space) == ("v2", verdict, "v1", "")
     assert version.gate["gain"] == pytest.approx(gain)
+    shown = Evidence.of(version.gate)  # for a shadow to go on from
+    assert (shown.blocks, shown.total) == ((0, 0.0) if verdict == "promoted" else (100, pytest.approx(100 * gain)))
     assert bool(version.path) == kept
     if kept:
         world.store.fetch(version)
