@@ -1,10 +1,11 @@
-"""What a policy is worth: never, clock, continuous, drift, and a clock with as many trainings; JSON on stdout.
+"""What a policy is worth: never, clock, continuous, drift, and clocks with as many trainings; JSON on stdout.
 
     python benchmarks/policies.py --log online-retail --log ml-100k --path DIR --out runs/policies > policies.json
 
 Every arm is a whole replay: the same events, settings, seeds and gate, the same delay before a version goes live.
 Lists are not made: what is compared is where people's next items stand, and no list changes that.
-`matched` is a clock that trains as often as `drift` did, at even distances; it is played after `drift`. An arm's ranks
+`matched` is a clock that trains as often as `drift` did, at even distances; it is played after `drift`. `blind` is the
+same for whom nothing else follows from a change of the population either (`drift.follow_population`). An arm's ranks
 are written to `--out` when it ends, and an arm that lies there is not played again, so a run that was stopped goes on.
 `--limit`, `--events` and `--training` cut things short, for a look.
 
@@ -45,7 +46,8 @@ from stream.settings import Settings, load
 
 Doubles = NDArray[np.float64]
 
-POLICIES = ("never", "clock", "continuous", "drift", "matched")
+MATCHED, BLIND = "matched", "blind"
+POLICIES = ("never", "clock", "continuous", "drift", MATCHED, BLIND)
 PLANTED = "-relabelled"
 CHANGES = 0.45, 0.75  # of a relabelled log lies before its change; one place would suit some clock
 REAL = {"online-retail": (datasets.ONLINE_RETAIL, True), "online-retail-new": (datasets.ONLINE_RETAIL, False),
@@ -93,14 +95,15 @@ def planted(arm: Arm) -> bool:
 
 def settings_of(arm: Arm, given: argparse.Namespace, every: int) -> Settings:
     """Its settings; `every` events for a clock, 0: the default."""
-    policy = "clock" if arm.policy == "matched" else arm.policy
+    policy = "clock" if arm.policy in (MATCHED, BLIND) else arm.policy
     trigger: dict[str, Any] = {"policy": policy, "go_live_delay_s": given.delay} | (
         {"clock_events": every} if every else {}
     )
+    drift = {"follow_population": arm.policy != BLIND}
     if not (real := real_of(arm.log)):
-        return worlds.settings(arm.seed, **trigger)
+        return worlds.settings(arm.seed, drift=drift, **trigger)
     training = {"max_refresh_steps": given.training} if given.training else {}
-    return load(trigger=trigger, training=training, scoring={"repeats": REAL[real][1]}, seed=arm.seed)
+    return load(trigger=trigger, drift=drift, training=training, scoring={"repeats": REAL[real][1]}, seed=arm.seed)
 
 
 def played(arm: Arm, given: argparse.Namespace) -> dict[str, Any]:
@@ -109,7 +112,8 @@ def played(arm: Arm, given: argparse.Namespace) -> dict[str, Any]:
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
-    every = matched_every(Arm(arm.log, "drift", arm.seed), given) if arm.policy == "matched" else 0
+    as_many = arm.policy in (MATCHED, BLIND)
+    every = matched_every(Arm(arm.log, "drift", arm.seed), given) if as_many else 0
     if arm.policy == "clock" and not real_of(arm.log):
         every = given.events // 5
     data, users, ranks = data_of(arm, given), dict[str, int](), list[tuple[int, int]]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -39,10 +39,10 @@ def world(kind: str, seed: int, events: int) -> World:
     return World(replace(BASE, events=events, seed=seed, **(PLANTS | CALM)[kind]))
 
 
-def settings(seed: int, **trigger: Any) -> Settings:
+def settings(seed: int, drift: Mapping[str, Any] | None = None, **trigger: Any) -> Settings:
     """For logs of this size: shorter trainings, and a tenth of the events between two of them."""
     cheap = {"max_steps": 400, "max_refresh_steps": 200}
-    return load(trigger={"min_new_events": 500, **trigger}, training=cheap, seed=seed)
+    return load(trigger={"min_new_events": 500, **trigger}, drift=dict(drift or {}), training=cheap, seed=seed)
 
 
 def unlisted(handler: ScorerHandler, record: Any, part: Any, state: Any, person: Any) -> Output:  # noqa: ARG001

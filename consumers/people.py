@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stream.blend import FACTS, FEATURES, Blend
 from stream.errors import StateError
+from stream.evidence import Population, Watched
 from stream.messages import BlockLoss, as_bytes, as_vector
 from stream.peers import Peers
 from stream.ranker import Past
@@ -99,6 +100,7 @@ class Part:
 
     blend: Blend
     stats: ItemStats
+    population: Population  # the loss of what is served here: everybody's alone
     clock_s: float = 0.0  # newest event time
     through: int = -1  # interactions offset
     events: int = 0
@@ -128,6 +130,7 @@ class Part:
         """Count an interaction under `version`. What was compared with another one before says nothing of it."""
         if version != self.version:
             self.version, self.since_swap = version, 0
+            self.population.watch(version)
             self.since_health = [
                 msgspec.structs.replace(block, parent=None, reference=None, shadow=None, shadow_mrr=None)
                 for block in self.since_health
@@ -193,6 +196,7 @@ class SavedPart(Struct, array_like=True, tag="s5"):
     version: str = ""
     since_swap: int = 0
     newcomers: list[str] = []
+    population: Watched = ("", 0, 0), [], {}
 
 
 class SavedRow(Struct, array_like=True, tag="w1"):
@@ -318,6 +322,7 @@ def save_part(part: Part, ids: list[str]) -> bytes:
             part.version,
             part.since_swap,
             [ids[i] for i in part.newcomers],
+            part.population.numbers(),
         )
     )
 
@@ -335,6 +340,7 @@ def load_part(saved: SavedPart, part: Part, catalogue: Catalogue) -> None:
     part.generation, part.segment, part.unknown = saved.generation, saved.segment, saved.unknown
     part.version, part.since_swap = saved.version, saved.since_swap
     part.newcomers = [catalogue.add(i) for i in saved.newcomers]
+    part.population = Population.of(part.population.per, saved.population)
 
 
 def save_row(stats: ItemStats, item: int, ids: list[str]) -> bytes:

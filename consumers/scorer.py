@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
+import msgspec
 import numpy as np
 
 from consumers import people
@@ -23,6 +24,7 @@ from stream import events, messages, topics
 from stream.blend import Blend
 from stream.clusters import group_of
 from stream.errors import StoreError
+from stream.evidence import EVERYBODY, Population
 from stream.fatigue import passed_over
 from stream.groups import stage
 from stream.messages import BlockLoss, Fresh, ModelHealth, ModelVersion, UserState
@@ -64,7 +66,7 @@ class ScorerHandler:
         self.shelf = Shelf(model_loader)
         self.journal: list[dict[str, object]] = self.shelf.journal
         self._restored: dict[int, list[Record]] = {}
-        self._counts: dict[str, int] = dict.fromkeys(("events", "untested", "recommendations", "erased"), 0)
+        self._counts: dict[str, int] = dict.fromkeys(("events", "untested", "recommendations", "erased", "reopened"), 0)
         self.examiner = Examiner(self.config, self.items, self.shelf, self.ranker)
         self.lister = Lister(settings, self.items, self.shelf, self.ranker, self.examiner.viewer)
 
@@ -136,6 +138,7 @@ class ScorerHandler:
             ("items",): len(self.catalogue),
             ("recommendations_total",): self._counts["recommendations"],
             ("erased_total",): self._counts["erased"],
+            ("reopened_total",): self._counts["reopened"],
             ("open_blocks",): sum(len(p.deadlines) for p in parts),
             ("event_timestamp_seconds",): max((p.clock_s for p in parts), default=0.0),
         }
@@ -261,7 +264,10 @@ class ScorerHandler:
         self.examiner.epoch += 1
         if opened.n:
             part.blend.learn(opened.gradient)
-            part.since_health.append(_loss(opened, user_id))
+            loss = _loss(opened, user_id)
+            part.since_health.append(loss)
+            if self.settings.drift.follow_population:
+                self._follow(part, loss)
         if self.config.fatigue:
             passed_over(person.ignored, opened.served, opened.items)
         if not opened.items:
@@ -274,6 +280,20 @@ class ScorerHandler:
         part.learned += len(opened.items)
         person.take(opened.items, opened.at_s, self.settings.users.tail)
         part.peers.put(user_id, person, dict.fromkeys(opened.items, 1))
+
+    def _follow(self, part: Part, loss: BlockLoss) -> None:
+        """Watch the loss of what is served; where it rises for everybody, let the weights move fast.
+
+        It costs nothing and needs no training, and whoever trains follows later.
+        """
+        if part.population.update(msgspec.structs.replace(loss, segment="")):
+            part.blend.reopen()
+            self._counts["reopened"] += 1
+            rise = part.population.streams[EVERYBODY]
+            self.journal.append(
+                {"event": "weights-reopened", "began_s": rise.began_s, "statistic": round(rise.statistic, 3),
+                 "before": round(rise.mean, 4), "after": round(rise.after, 4)}
+            )  # fmt: skip
 
     # ------------------------------------------------------------------ outputs
 
@@ -332,7 +352,8 @@ class ScorerHandler:
 
     def _part(self, number: int) -> Part:
         if number not in self.parts:
-            self.parts[number] = Part(Blend(self.config.blend_prior), self._table(number))
+            watched = Population(self.settings.trigger.false_trigger_events)
+            self.parts[number] = Part(Blend(self.config.blend_prior), self._table(number), watched)
         return self.parts[number]
 
     # ------------------------------------------------------------------ recovery

@@ -28,7 +28,6 @@ from stream.messages import (
     encode,
 )
 from stream.records import Output, Record
-from stream.rises import Rise, Season
 from stream.settings import Settings
 from stream.worth import Worth
 
@@ -85,9 +84,7 @@ class TriggerHandler:
             return []
         self._dirty = False
         kept, population = self._state, self._population
-        kept.population = population.version, population.events, population.flagged
-        kept.season = population.season.numbers()
-        kept.rises = {name: stream.numbers() for name, stream in population.streams.items()}
+        kept.population, kept.season, kept.rises = population.numbers()
         kept.share, kept.usual = list(self._share.buckets), (self._share.usual_events, self._share.usual_alarms)
         kept.unknown = self._unknown.events, self._unknown.unknown
         self._observation.save(kept)
@@ -109,10 +106,7 @@ class TriggerHandler:
     def _take(self, state: TriggerState) -> None:
         trigger = self._settings.trigger
         self._state = state
-        self._population = Population(
-            trigger.false_trigger_events, *state.population, Season.of(state.season),
-            {name: Rise.of(held) for name, held in state.rises.items()},
-        )  # fmt: skip
+        self._population = Population.of(trigger.false_trigger_events, (state.population, state.season, state.rises))
         self._share = AlarmShare(trigger.alarm_window_events, self._settings.drift.false_alarms_per_1000 / 1000)
         for events, alarms in state.share:
             self._share.add(events, alarms)

@@ -58,6 +58,7 @@ FACTS = (  # see stream.ranker.facts
 )  # fmt: skip
 HARD = 100  # candidates that teach
 FADE = 0.9995  # of what older blocks taught, per block
+KEPT = 0.1  # of what was taught before the world changed
 FIRST = 0.1  # weight of every feature before anything is known
 
 
@@ -235,6 +236,18 @@ class Blend:
         self.curvature = FADE * self.curvature + np.outer(g, g)
         self.curvature[np.diag_indices(len(g))] += (1 - FADE) * self.prior
         self.weights = self.weights + np.linalg.solve(self.curvature, g).reshape(self.weights.shape)
+
+    def reopen(self) -> None:
+        """The world has changed: the weights stay as they are, but what earlier blocks taught counts a tenth.
+
+        >>> blend = Blend(prior=50.0)
+        >>> blend.curvature += 200.0 * np.eye(len(blend.curvature))
+        >>> blend.reopen()
+        >>> round(float(blend.curvature[0, 0]), 6)  # a tenth of 250, and nine tenths of the prior
+        70.0
+        """
+        self.curvature = KEPT * self.curvature
+        self.curvature[np.diag_indices(len(self.curvature))] += (1 - KEPT) * self.prior
 
     def copy(self) -> Blend:
         """Another one with the same weights."""

@@ -146,6 +146,9 @@ class Unknown:
         return self.unknown / self.events if self.events >= self.memory / 2 else 0.0
 
 
+Watched = tuple[tuple[str, int, int], list[float], dict[str, list[float]]]  # a `Population` as numbers
+
+
 @dataclass(slots=True)
 class Population:
     """Watches the loss of what is served, over everybody and per segment, for rises that are no season.
@@ -160,6 +163,17 @@ class Population:
     flagged: int = 0  # rises found, over all versions
     season: Season = field(default_factory=Season)
     streams: dict[str, Rise] = field(default_factory=dict)
+
+    def numbers(self) -> Watched:
+        """Everything but the settings, for a state record."""
+        rises = {name: stream.numbers() for name, stream in self.streams.items()}
+        return (self.version, self.events, self.flagged), self.season.numbers(), rises
+
+    @classmethod
+    def of(cls, per: int, numbers: Watched) -> Population:
+        """Take back what `numbers` gave."""
+        counts, season, rises = numbers
+        return cls(per, *counts, Season.of(season), {name: Rise.of(held) for name, held in rises.items()})
 
     def watch(self, version: str) -> None:
         """When another version serves, its losses are no continuation; with none, nothing that was found holds."""

@@ -80,6 +80,7 @@ METRICS: dict[str, Row] = {
         # drift and trainings
         Row("alarms_total", "counter", "Drift alarms", ("scope", "detector")),  # scope: user, population
         Row("reactions_total", "counter", "Changes of people's interests that lists follow, alarm or not"),
+        Row("reopened_total", "counter", "Rises of everybody's loss after which the blend's weights move fast"),
         Row("jobs_total", "counter", "Training jobs issued", ("trigger",)),
         Row("job_outstanding", "gauge", "1 while a training job waits for its version"),
         Row("evidence", "gauge", "What speaks for a training, as last weighed", ("trigger",)),

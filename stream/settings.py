@@ -95,6 +95,9 @@ class Drift(Section):
         description="the same for changes that lists follow without an alarm; alarms are followed, too",
     )
     reaction_events: int = Field(20, ge=0, description="events after an alarm during which the detector rests")
+    follow_population: bool = Field(
+        True, description="let the blend's weights move fast where the loss of what is served rises for everybody"
+    )
     threshold: Positive | Literal["auto"] = Field(
         "auto", description="of alarms; auto: from the null, at each training; `meander calibrate` finds one for a log"
     )

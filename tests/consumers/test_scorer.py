@@ -134,6 +134,7 @@ def state_of(scorer: ScorerHandler) -> Any:
         "losses": part.since_health,
         "swapped": (part.version, part.since_swap),
         "newcomers": part.newcomers,
+        "population": part.population.numbers(),
     }
 
 
@@ -535,6 +536,20 @@ def test_newcomers_are_ranked_by_what_people_took_first() -> None:
     (made,) = lists(drive.buy("ann", 20_000.0, "i5"))
     said = {item.item_id: item.reasons.get("popular at this stage", 0.0) for item in made.items}
     assert said["i9"] > 0.0 >= said.get("i3", 0.0)  # with one thing, people went on with i9
+
+
+def test_where_everybodys_loss_rises_the_weights_move_fast() -> None:
+    followed, ignored = Driver(handler()), Driver(ScorerHandler(load(drift={"follow_population": False}), model_loader))
+    for drive in (followed, ignored):
+        for n in range(400):  # two items of three that are popular; then others, equally often
+            drive.buy(f"u{n}", 100.0 * n, ITEMS[(n * n) % 3 + (0 if n < 300 else 6)])
+    (told,) = (entry for entry in followed.scorer.journal if entry["event"] == "weights-reopened")
+    assert float(str(told["before"])) + 0.1 < float(str(told["after"]))
+    assert 300 * 100.0 - 1_000.0 <= float(str(told["began_s"])) <= 310 * 100.0
+    assert (followed.scorer.figures()["reopened_total",], ignored.scorer.figures()["reopened_total",]) == (1, 0)
+    of, to = (drive.scorer.parts[0].blend.curvature.trace() for drive in (followed, ignored))
+    assert of < to
+    assert not any(entry["event"] == "weights-reopened" for entry in ignored.scorer.journal)
 
 
 def test_people_without_a_list_are_served_the_one_for_newcomers() -> None:

@@ -10,6 +10,7 @@ from consumers.people import Open, Part, Person, Profile
 from consumers.shelf import Shelf
 from consumers.sight import Sight, Viewer, Who
 from stream.blend import Blend
+from stream.evidence import Population
 from stream.ranker import Ranker
 from stream.settings import load
 from stream.statistics import ItemStats
@@ -20,7 +21,7 @@ N = 8
 def seen(changed_s: float, odds: float = 0.0) -> tuple[Sight, Part]:
     """Somebody who took 0, 1 and 2 several times, and then 3; others took 3 and 4 together."""
     stats = ItemStats(60.0, 600.0, 10)
-    part, items, ann = Part(Blend(50.0), stats, clock_s=900.0), Items(), Person()
+    part, items, ann = Part(Blend(50.0), stats, Population(50_000), clock_s=900.0), Items(), Person()
     for item in range(N):
         items.catalogue.add(str(item))
     for at_s, taken in ((0.0, [5, 6, 7]), (50.0, [3, 4]), (60.0, [4, 3])):
