@@ -196,7 +196,7 @@ class SavedPart(Struct, array_like=True, tag="s5"):
     version: str = ""
     since_swap: int = 0
     newcomers: list[str] = []
-    population: Watched = ("", 0, 0), [], {}
+    population: Watched = ("", 0, 0, 0), [], {}, None
 
 
 class SavedRow(Struct, array_like=True, tag="w1"):

@@ -84,7 +84,7 @@ class TriggerHandler:
             return []
         self._dirty = False
         kept, population = self._state, self._population
-        kept.population, kept.season, kept.rises = population.numbers()
+        kept.population, kept.season, kept.rises, kept.row = population.numbers()
         kept.share, kept.usual = list(self._share.buckets), (self._share.usual_events, self._share.usual_alarms)
         kept.unknown = self._unknown.events, self._unknown.unknown
         self._observation.save(kept)
@@ -106,7 +106,9 @@ class TriggerHandler:
     def _take(self, state: TriggerState) -> None:
         trigger = self._settings.trigger
         self._state = state
-        self._population = Population.of(trigger.false_trigger_events, (state.population, state.season, state.rises))
+        self._population = Population.of(
+            trigger.false_trigger_events, (state.population, state.season, state.rises, state.row)
+        )
         self._share = AlarmShare(trigger.alarm_window_events, self._settings.drift.false_alarms_per_1000 / 1000)
         for events, alarms in state.share:
             self._share.add(events, alarms)

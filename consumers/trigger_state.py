@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from stream.messages import ModelHealth, TrainingJob
+from stream.messages import BlockLoss, ModelHealth, TrainingJob
 
 WAITING_PER_PARTITION = 8  # health records; a partition without events is waited for no longer than this
 
@@ -26,14 +26,14 @@ class Waiting(Struct, frozen=True, array_like=True, order=True):
     offset: int
 
 
-class TriggerState(Struct, array_like=True, tag="g2"):
+class TriggerState(Struct, array_like=True, tag="g3"):
     """Everything the trigger knows beyond the records of model-versions."""
 
     seen: dict[int, Seen]  # health records taken into account, by partition
     health: list[ModelHealth]  # not yet taken into account
     alarms: list[Waiting]
     alarms_through: dict[int, int]  # partition -> offset of the newest alarm's interaction
-    population: tuple[str, int, int]  # version, events, rises flagged; see stream.evidence.Population
+    population: tuple[str, int, int, int]  # version, events, rises flagged, blocks in `row`: stream.evidence.Population
     season: list[float]
     rises: dict[str, list[float]]  # by stream, in their order
     share: list[tuple[int, int]]
@@ -50,13 +50,14 @@ class TriggerState(Struct, array_like=True, tag="g2"):
     weighed: int  # interactions seen when the evidence was last journaled
     watched: str = ""  # the version that `watch` is about
     watch: list[float] = []  # see stream.rollback.Watch
+    row: BlockLoss | None = None  # of the population
     interval: int = 0  # interactions between the newest job and the one before it
 
     @classmethod
     def new(cls) -> TriggerState:
         """Nothing has happened yet."""
         none = (0.0, 0.0)
-        return cls({}, [], [], {}, ("", 0, 0), [], {}, [], none, none, {}, None, 0, False, "", [], {}, [], 0)
+        return cls({}, [], [], {}, ("", 0, 0, 0), [], {}, [], none, none, {}, None, 0, False, "", [], {}, [], 0)
 
     @property
     def now_s(self) -> float:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp, fsum, lgamma, log, log1p
 
+import msgspec
+
 from stream.messages import BlockLoss
 from stream.rises import BATCH, FEWEST, Rise, Season, threshold
 
@@ -146,7 +148,7 @@ class Unknown:
         return self.unknown / self.events if self.events >= self.memory / 2 else 0.0
 
 
-Watched = tuple[tuple[str, int, int], list[float], dict[str, list[float]]]  # a `Population` as numbers
+Watched = tuple[tuple[str, int, int, int], list[float], dict[str, list[float]], BlockLoss | None]  # a `Population`
 
 
 @dataclass(slots=True)
@@ -154,26 +156,30 @@ class Population:
     """Watches the loss of what is served, over everybody and per segment, for rises that are no season.
 
     All streams together flag, over stationary blocks, once in `per` events or more: each gets an equal part of that, in
-    its own number of values (see `stream.rises`). Memory: 17 numbers per segment, and a week of 28 slots.
+    its own number of values (see `stream.rises`). What one person does in a row says one thing: consecutive blocks of
+    one group of people count as one, or whoever is hard to foretell and stays for an hour would be a rise of
+    everybody's loss. Memory: 17 numbers per segment, and a week of 28 slots.
     """
 
     per: int
     version: str = ""  # whose losses they are
     events: int = 0  # tested, in all
     flagged: int = 0  # rises found, over all versions
+    merged: int = 0  # blocks in `row`
     season: Season = field(default_factory=Season)
     streams: dict[str, Rise] = field(default_factory=dict)
+    row: BlockLoss | None = None  # consecutive blocks of one group of people, as one
 
     def numbers(self) -> Watched:
         """Everything but the settings, for a state record."""
         rises = {name: stream.numbers() for name, stream in self.streams.items()}
-        return (self.version, self.events, self.flagged), self.season.numbers(), rises
+        return (self.version, self.events, self.flagged, self.merged), self.season.numbers(), rises, self.row
 
     @classmethod
     def of(cls, per: int, numbers: Watched) -> Population:
         """Take back what `numbers` gave."""
-        counts, season, rises = numbers
-        return cls(per, *counts, Season.of(season), {name: Rise.of(held) for name, held in rises.items()})
+        counts, season, rises, row = numbers
+        return cls(per, *counts, Season.of(season), {name: Rise.of(held) for name, held in rises.items()}, row)
 
     def watch(self, version: str) -> None:
         """When another version serves, its losses are no continuation; with none, nothing that was found holds."""
@@ -191,8 +197,18 @@ class Population:
             stream.answer()
 
     def update(self, block: BlockLoss) -> list[str]:
-        """Take one block; returns the streams in which a rise was found with it."""
+        """Take one block; returns the streams in which a rise was found with those before it."""
         self.events += block.n
+        row = self.row
+        if row is not None and row.group == block.group:
+            self.merged += 1
+            mean = row.blend + (block.blend - row.blend) / self.merged
+            self.row = msgspec.structs.replace(row, blend=mean, at_s=block.at_s)
+            return []
+        self.row, self.merged = block, 1
+        return [] if row is None else self._take(row)
+
+    def _take(self, block: BlockLoss) -> list[str]:
         everybody = self.streams.setdefault(EVERYBODY, Rise())
         usual = self.season.usual(block.at_s)
         if everybody.n >= FEWEST and not everybody.risen:

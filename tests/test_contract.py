@@ -72,7 +72,8 @@ def trigger(_: Shop) -> Case:
     rng, out = np.random.default_rng(6), []
     made = ModelVersion("v1", "promoted", "", 0.0, 0.0, {}, "j1", "warm-up", {}, "v1", "", "", 1, 1.0, 1, {}, 0.0)
     for n in range(1, 400):
-        losses = [BlockLoss(0.0, 1, 7.0, float(x), 7.0) for x in rng.normal(6.0 + (n % 100 > 50), 0.5, 20)]
+        drawn = rng.normal(6.0 + (n % 100 > 50), 0.5, 20)
+        losses = [BlockLoss(0.0, 1, 7.0, float(x), 7.0, group=k) for k, x in enumerate(drawn)]
         said = ModelHealth(0, 60.0 * n, n * 100 - 1, n * 100, 5, 0, 0, 0.0, 0, 0, 0, "v1", "", losses, 0)
         if n % 3 == 0:
             alarm = DriftAlarm("u2", 60.0 * n, "user", "rank", "page_hinkley", 4.0, 3.0, 30, [], [], n)

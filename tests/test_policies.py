@@ -72,7 +72,8 @@ def test_a_matched_clock_trains_as_often(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("arguments", "reason"), [
-    (["--policies", "drift,weekly"], "--policies must be of never, clock, continuous, drift, matched, blind, got 'weekly'"),
+    (["--policies", "drift,weekly"],
+     "--policies must be of never, clock, continuous, drift, matched, blind, got 'weekly'"),
     (["--log", "rain"], "invalid choice: 'rain'"),
 ])  # fmt: skip
 def test_what_cannot_be_asked_for(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:

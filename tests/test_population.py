@@ -24,7 +24,7 @@ def records(kind: str, seed: int) -> list[ModelHealth]:
             at_s = worlds.CHANGE_S + (n * EACH + k - 6_000) * 600.0
             segment = ("Toys", "Garden", "Books")[int(rng.integers(3))]
             more = 2.0 * (kind != "null" and at_s >= worlds.CHANGE_S and segment == "Toys")
-            blocks.append(BlockLoss(at_s, 1, float(rng.normal(4, 2) + more), 0.0, 0.0, segment=segment))
+            blocks.append(BlockLoss(at_s, 1, float(rng.normal(4, 2) + more), 0.0, 0.0, segment=segment, group=k % 64))
         seen = (n + 1) * EACH
         out.append(ModelHealth(0, 0.0, seen, seen, 5, 0, 0, 0.0, 0, 0, 0, "v1", "", blocks, 0))
     return out

@@ -151,9 +151,11 @@ def drift() -> list[PanelBuilder]:
     return [
         graph("Alarms per hour, by scope and detector",
               "user: a person's interests moved away from what they were. population: the loss of what is served rose, "
-              "for everybody or in a segment.",
+              "for everybody or in a segment. Where it rises for everybody, the weights of the blend move fast for a "
+              "while, without a training.",
               [Line("3600 * sum by (scope, detector) (rate(meander_alarms_total[$window]))",
-                    "{{scope}}: {{detector}}")], Look("short", 8)),
+                    "{{scope}}: {{detector}}"),
+               Line("3600 * sum(rate(meander_reopened_total[$window]))", "weights move fast")], Look("short", 8)),
         graph("People's changes per 1,000 events",
               "drift.false_alarms_per_1000 (1 unless you set it) is what people raise who do not drift. Above it, "
               "some do. Lists follow less certain ones, too, with drift.false_reactions_per_1000 (4).",

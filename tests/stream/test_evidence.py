@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -64,7 +65,7 @@ def blocks(n: int, seed: int, **raised: float) -> Iterator[BlockLoss]:
     for i in range(n):
         segment = SEGMENTS[int(rng.integers(4))]
         loss = rng.normal(4.0, 2.0) + raised.get(segment, 0.0) + raised.get("everybody", 0.0)
-        yield BlockLoss(300.0 * i, 1, float(loss), 0.0, 0.0, segment=segment)
+        yield BlockLoss(300.0 * i, 1, float(loss), 0.0, 0.0, segment=segment, group=i % 64)
 
 
 def found(population: Population, given: Iterator[BlockLoss]) -> list[tuple[int, str]]:
@@ -103,8 +104,23 @@ def test_weekends_that_are_hard_for_everybody_are_no_reason_again_and_again() ->
     for i in range(16 * 7 * 144):  # 16 weeks of a block every ten minutes
         at_s, weekend = i * 600.0, i // 144 % 7 > 4
         loss = float(rng.normal(4.6 if weekend else 4.0, 2.0))
-        found_in += [i // 1_008 for _ in population.update(BlockLoss(at_s, 1, loss, 0.0, 0.0))]
+        found_in += [i // 1_008 for _ in population.update(BlockLoss(at_s, 1, loss, 0.0, 0.0, group=i % 64))]
     assert [week for week in found_in if week > 1] == []
+
+
+def test_what_one_person_does_in_a_row_is_no_rise_of_everybodys_loss() -> None:
+    of_one, of_all = Population(50_000), Population(50_000)
+    for population in (of_one, of_all):
+        found(population, blocks(10_000, seed=0))
+    hard = [*blocks(400, seed=1, everybody=1.5)]
+    assert found(of_all, iter(hard))
+    assert found(of_one, (msgspec.structs.replace(block, group=7) for block in hard)) == []
+    assert of_one.row is not None
+    assert of_one.merged == 400
+    assert of_one.row.blend == pytest.approx(np.mean([block.blend for block in hard]))
+    again = Population.of(50_000, of_one.numbers())
+    assert found(again, blocks(50, seed=2)) == found(of_one, blocks(50, seed=2))
+    assert again == of_one
 
 
 def test_a_rise_outlives_a_version_that_does_not_cure_it() -> None:
