@@ -66,7 +66,7 @@ bench-drift: $(VENV)/.installed  ## drift, gate, rollback, policies and refreshe
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/population.py --seeds 0,1,2,3,4,5,6,7,8,9 --events 62000 \
 		> runs/bench-drift/population.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policies.py --log tastes --log category --log users --events 12000 \
-		--seeds 0,1,2,3,4 --policies drift,matched --out runs/policies-planted > runs/bench-drift/policies-planted.json
+		--seeds 0,1,2,3,4 --policies drift,matched,blind --out runs/policies-planted > runs/bench-drift/policies-planted.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/policies.py --log online-retail --log online-retail-new \
 		$(if $(DATA),--log ml-100k --path $(DATA)) > runs/bench-drift/policies.json
 	$(BIN)/python benchmarks/refresh.py > runs/bench-drift/refresh.json
