@@ -129,7 +129,9 @@ def newest_tested(chain: Chain) -> dict[str, str]:
 
 
 def lists(chain: Chain) -> list[Recommendation]:
-    return [events.decode(Recommendation, r.value) for r in chain.read(topics.RECOMMENDATIONS) if r.value is not None]
+    """Of people; not those for newcomers."""
+    made = [events.decode(Recommendation, r.value) for r in chain.read(topics.RECOMMENDATIONS) if r.value is not None]
+    return [one for one in made if one.user_id != events.NEWCOMER]
 
 
 def answered(chain: Chain) -> dict[str, str]:
