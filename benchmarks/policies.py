@@ -123,7 +123,7 @@ def played(arm: Arm, given: argparse.Namespace) -> dict[str, Any]:
 
     encoder = None if real_of(arm.log) else worlds.Words()
     cpu_s = time.process_time()
-    with patch.object(ScorerHandler, "_recommend", worlds.unlisted):
+    with patch.object(ScorerHandler, "_listed", worlds.unlisted):
         result = play(
             arm.log, data.items, data.interactions, settings_of(arm, given, every), encoder=encoder, on_tested=on_tested
         )

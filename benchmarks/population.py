@@ -72,7 +72,7 @@ class Recorder:
         log = list(made.interactions())
         apart = kind in worlds.CALM and kind != "null"
         together = [] if apart or kind == "arrivals" else [k for k in worlds.PLANTS if k != "arrivals"]
-        with tempfile.TemporaryDirectory() as scratch, patch.object(ScorerHandler, "_recommend", worlds.unlisted):
+        with tempfile.TemporaryDirectory() as scratch, patch.object(ScorerHandler, "_listed", worlds.unlisted):
             _, before = warm_up(log, repeats=True)
             settings = _adapted(worlds.settings(seed, policy="never"), before, Path(scratch))
             run = Replay(settings, ModelStore(settings.store), None, worlds.Words())

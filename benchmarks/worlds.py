@@ -45,9 +45,9 @@ def settings(seed: int, drift: Mapping[str, Any] | None = None, **trigger: Any) 
     return load(trigger={"min_new_events": 500, **trigger}, drift=dict(drift or {}), training=cheap, seed=seed)
 
 
-def unlisted(handler: ScorerHandler, record: Any, part: Any, state: Any, person: Any) -> Output:  # noqa: ARG001
+def unlisted(handler: ScorerHandler, number: int, part: Any, user_id: str, *_: Any) -> Output:  # noqa: ARG001
     """In place of a list, which nobody reads here."""
-    return Output(topics.RECOMMENDATIONS, state.user_id.encode(), None, record.partition)
+    return Output(topics.RECOMMENDATIONS, user_id.encode(), None, number)
 
 
 class Words:

@@ -554,7 +554,7 @@ def test_where_everybodys_loss_rises_the_weights_move_fast() -> None:
 
 def test_people_without_a_list_are_served_the_one_for_newcomers() -> None:
     drive = Driver(handler(k=2, warm_up_events=10))
-    for n in range(10):  # i1 is taken most, but by those who have i3: people begin with i3
+    for n in range(10):
         drive.buy(f"u{n % 5}", 100.0 * n, "i3" if n < 5 else "i1")
     drive.buy("u0", 5_000.0, "i1", "i2", "i1", "i1", "i1", "i1", "i1", "i1", "i1")
     assert lists(drive.outputs, newcomers=True) == []  # the one after ten interactions was still in the warm-up
