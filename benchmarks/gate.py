@@ -58,7 +58,7 @@ SIZES = (250, 500, 1_000, 2_000, 4_000, 8_000)  # events of a hold-out
 SHARES = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0)  # of a real candidate's gain
 PARTS = ("candidates", "forgetting", "planted")
 RELABELLED = "relabelled"
-KINDS = ("tastes", "population", "category")
+KINDS = ("tastes", "population", "category", "segment", "arrivals")
 FRESH, LATER, DAYS = 8_000, 4_000, 60.0  # planted: events before the change and after it, later ones; days of both
 
 

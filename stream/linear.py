@@ -53,8 +53,12 @@ class Table:
 
     @classmethod
     def of(cls, dense: Floats) -> Table:
-        """Of a matrix (m, m)."""
-        columns = np.argsort(-np.abs(dense), axis=1, kind="stable")[:, :WIDTH]
+        """Of a matrix (m, m), m >= 1."""
+        falling = -np.abs(dense)
+        width = min(WIDTH, len(dense))
+        largest = np.sort(np.argpartition(falling, width - 1, axis=1)[:, :width], axis=1)  # in order of the items
+        order = np.argsort(np.take_along_axis(falling, largest, axis=1), axis=1, kind="stable")
+        columns = np.take_along_axis(largest, order, axis=1)
         return cls(columns.astype(np.int32), np.take_along_axis(dense, columns, axis=1).astype(np.float32))
 
     def fits(self, m: int) -> bool:

@@ -98,11 +98,12 @@ class Peers:
         if not len(near):
             return out
         near = near[np.lexsort((self.tie[near], -like[near]))[:NEIGHBOURS]]
-        lately = self.taken_s[near] > now_s - OLD * HALF_LIFE_S  # (neighbours, NEWEST); not where there is nothing
-        who, place = np.nonzero(lately)
-        age_s = np.maximum(now_s - self.taken_s[near[who], place], 0.0)
-        weight = like[near[who]] * np.exp2(-age_s / HALF_LIFE_S)
-        out += np.bincount(self.newest[near[who], place], weights=weight, minlength=n)[:n]
+        taken_s = self.taken_s.take(near, axis=0).ravel()  # (neighbours x NEWEST,)
+        lately = np.flatnonzero(taken_s > now_s - OLD * HALF_LIFE_S)  # not where there is nothing
+        who, place = near.take(lately // NEWEST), lately % NEWEST
+        age_s = np.maximum(now_s - taken_s.take(lately), 0.0)
+        weight = like.take(who) * np.exp2(-age_s / HALF_LIFE_S)
+        out += np.bincount(self.newest.ravel().take(who * NEWEST + place), weights=weight, minlength=n)[:n]
         found = np.flatnonzero(out)
         out[found] /= (self.count[found] + 20.0) ** 0.25
         return out

@@ -18,9 +18,8 @@ def rank_of(scores: NDArray[np.float64], item: int, candidates: NDArray[np.bool_
     1
     """
     own = scores[item]
-    inside = scores[candidates]
-    better = int(np.count_nonzero(inside > own))
-    equal = int(np.count_nonzero(inside == own))
+    better = int(np.count_nonzero((scores > own) & candidates))
+    equal = int(np.count_nonzero((scores == own) & candidates))
     return better + max(equal - 1, 0) // 2
 
 

@@ -20,6 +20,8 @@ Ints = NDArray[np.int64]
 TAIL = 50  # co-occurrence pairs an event with so many before it
 FOLLOW = 10  # sequential rules look back so far
 _GROW = 1024  # rows are added by so many at least
+_FEW = 6  # slots that are sooner found one after the other
+_STEPS = (1.0 / np.arange(1, FOLLOW + 1)).astype(np.float32)
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class BoundedRows:
 
     >>> rows = BoundedRows(width=2)
     >>> for column in (7, 7, 8, 9):  # 9 replaces 8
-    ...     rows.add(np.array([0]), column, np.ones(1, np.float32))
+    ...     rows.add(np.array([0]), np.array([column]), np.ones((1, 1), np.float32))
     >>> rows.row(0)
     ([7, 9], [2.0, 1.0])
     """
@@ -64,6 +66,7 @@ class BoundedRows:
         self.width = width
         self.columns = np.full((0, width), -1, np.int32)  # (rows, C); -1: free
         self.weights = np.zeros((0, width), np.float32)  # (rows, C)
+        self._place = np.full(1, -1, np.int64)  # column → place among those that are looked for; the last: free slots
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` rows."""
@@ -72,21 +75,44 @@ class BoundedRows:
             more = max(rows - have, have // 2, _GROW)
             self.columns = np.vstack([self.columns, np.full((more, self.width), -1, np.int32)])
             self.weights = np.vstack([self.weights, np.zeros((more, self.width), np.float32)])
+            self._place = np.full(have + more + 1, -1, np.int64)
 
-    def add(self, rows: Ints, column: int, amounts: Floats) -> None:
-        """Add `amounts` (T,) to `column` of the distinct `rows` (T,)."""
-        self.reserve(max(int(rows.max()), column) + 1)
-        found = self.columns[rows] == column  # (T, C)
-        slots = found.argmax(axis=1)  # (T,)
-        known = found[np.arange(len(rows)), slots]
-        if known.all():
-            self.weights[rows, slots] += amounts
+    def add(self, rows: Ints, columns: Ints, amounts: Floats) -> None:
+        """Add `amounts` (T, k) to distinct `columns` (k,) of distinct `rows` (T,), all at once.
+
+        New columns replace the lightest ones of their row, of as many as there are; no column of this call another one.
+        """
+        self.reserve(max(int(rows.max()), int(columns.max())) + 1)
+        row, slot, k = self._found(rows, columns)
+        self.weights[rows[row], slot] += amounts[row, k]
+        left = amounts.copy()
+        left[row, k] = 0.0
+        row, k = left.nonzero()
+        if not len(row):
             return
-        self.weights[rows[known], slots[known]] += amounts[known]
-        new = rows[~known]
-        lightest = self.weights[new].argmin(axis=1)  # free slots weigh nothing
-        self.columns[new, lightest] = column
-        self.weights[new, lightest] = amounts[~known]
+        new = np.bincount(row, minlength=len(rows))  # (T,)
+        rank = np.arange(len(row)) - (np.cumsum(new) - new)[row]  # of each new column among those of its row
+        fits = rank < self.width
+        row, k, rank = row[fits], k[fits], rank[fits]
+        some = new.nonzero()[0]
+        lightest = _lightest(self.weights.take(rows[some], axis=0), min(int(new.max()), self.width))
+        slot = lightest[np.searchsorted(some, row), rank]
+        self.columns[rows[row], slot] = columns[k]
+        self.weights[rows[row], slot] = left[row, k]
+
+    def _found(self, rows: Ints, columns: Ints) -> tuple[Ints, Ints, Ints]:
+        """Where `columns` are in `rows`: place among the rows, slot, place among the columns."""
+        held = self.columns.take(rows, axis=0)  # (T, C)
+        if len(columns) == 1:
+            flat = (held == columns[0]).ravel().nonzero()[0]
+            k = np.zeros(len(flat), np.int64)
+        else:
+            self._place[columns] = np.arange(len(columns))
+            places = self._place.take(held).ravel()  # (T x C,)
+            self._place[columns] = -1
+            flat = (places >= 0).nonzero()[0]
+            k = places.take(flat)
+        return flat // self.width, flat % self.width, k
 
     def row(self, row: int) -> tuple[list[int], list[float]]:
         """Columns and weights of one row, in slot order; exact for `put`."""
@@ -98,14 +124,14 @@ class BoundedRows:
     def at(self, rows: Ints) -> tuple[NDArray[np.int32], Floats]:
         """Columns and weights (T, C) of `rows` (T,)."""
         self.reserve(int(rows.max()) + 1)
-        return self.columns[rows], self.weights[rows]
+        return self.columns.take(rows, axis=0), self.weights.take(rows, axis=0)
 
     def between(self, rows: Sequence[int], columns: Sequence[int]) -> Doubles:
         """The weights (T, k) of distinct `columns` (k,) in `rows` (T,), dense; zero where there is none."""
         self.reserve(max([*rows, *columns], default=-1) + 1)
         place = np.full(len(self.columns) + 1, -1)  # column → place among `columns`; the last is for free slots
         place[columns] = np.arange(len(columns))
-        found, weights = self.columns[rows], self.weights[rows]  # (T, C)
+        found, weights = self.columns.take(rows, axis=0), self.weights.take(rows, axis=0)  # (T, C)
         places = place[found]
         row, slot = np.nonzero(places >= 0)
         out = np.zeros((len(rows), len(columns)))
@@ -173,26 +199,30 @@ class ItemStats:
         Returns the ordinals whose rows changed.
         """
         self.groups.learn(at_s, attributes or {}, items)
-        history = list(tail[-TAIL:])
-        changed = set(items)
         for item in items:
             self.reserve(item + 1)
             self._count(item, at_s)
-            if history:
-                before = np.fromiter(dict.fromkeys(history), np.int64)  # distinct, oldest first
-                before = before[before != item]
-                if len(before):
-                    ones = np.ones(len(before), np.float32)
-                    self.neighbours.add(before, item, ones)
-                    self._add_each(self.neighbours, item, before, ones)
-                last = list(dict.fromkeys(reversed(history[-FOLLOW:])))
-                steps = (1.0 / np.arange(1, len(last) + 1)).astype(np.float32)
-                self.followers.add(np.array(last), item, steps)
-                changed.update(before.tolist())
-            history.append(item)
-            if len(history) > TAIL:
-                del history[0]
-        return changed
+        sequence = [*tail[-TAIL:], *items]
+        begin = len(sequence) - len(items)
+        place = {item: n for n, item in enumerate(dict.fromkeys([*items, *sequence]))}  # those of the block first
+        places, k, n = [place[item] for item in sequence], len(set(items)), len(place)
+        rows = np.array(places)
+        together, next_ = np.zeros((k, n), np.float32), np.zeros((k, n), np.float32)  # items of the block, all items
+        for at, item in enumerate(places[begin:], begin):
+            together[item] += np.bincount(rows[max(at - TAIL, 0) : at], minlength=n) > 0
+            last = list(dict.fromkeys(places[max(at - FOLLOW, 0) : at][::-1]))
+            next_[item, last] += _STEPS[: len(last)]
+        np.fill_diagonal(together, 0.0)
+        ordinals = np.fromiter(place, np.int64, n)
+        if n > k:
+            self.neighbours.add(ordinals[k:], ordinals[:k], together[:, k:].T)
+        if n > 1:
+            together[:, :k] += together[:, :k].T.copy()
+            self.neighbours.add(ordinals[:k], ordinals, together)
+        before = np.flatnonzero(next_.any(axis=0))
+        if len(before):
+            self.followers.add(ordinals[before], ordinals[:k], next_[:, before].T)
+        return set(place)
 
     def popularity(self, now_s: float, n: int) -> tuple[Doubles, Doubles]:
         """Short and long decayed counts (n,) as of `now_s`."""
@@ -211,16 +241,13 @@ class ItemStats:
         self.newest_s[item] = now
         self.count[item] += 1.0
 
-    @staticmethod
-    def _add_each(rows: BoundedRows, row: int, columns: Ints, amounts: Floats) -> None:
-        """Add `amounts` (T,) to the distinct `columns` (T,) of one row, in order."""
-        rows.reserve(max(row, int(columns.max())) + 1)
-        have, weights = rows.columns[row], rows.weights[row]  # views (C,)
-        found = have == columns[:, None]  # (T, C)
-        slots = found.argmax(axis=1)
-        known = found[np.arange(len(columns)), slots]
-        weights[slots[known]] += amounts[known]
-        new, added = columns[~known][-rows.width :], amounts[~known][-rows.width :]
-        if len(new):
-            lightest = weights.argsort(kind="stable")[: len(new)]
-            have[lightest], weights[lightest] = new, added
+
+def _lightest(weights: Floats, most: int) -> Ints:
+    """Slots (T, most) of the lightest `weights` (T, C), which are used up; of equals the first, so free ones in order."""
+    if most > _FEW:
+        return weights.argsort(axis=1, kind="stable")[:, :most]
+    out, each = np.empty((len(weights), most), np.int64), np.arange(len(weights))
+    for n in range(most):
+        out[:, n] = weights.argmin(axis=1)
+        weights[each, out[:, n]] = np.inf
+    return out

@@ -1,3 +1,6 @@
+from collections import defaultdict
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,11 @@ from stream.statistics import FOLLOW, TAIL, BoundedRows, Catalogue, ItemStats
 
 def stats(width: int = 50) -> ItemStats:
     return ItemStats(short_half_life_s=60.0, long_half_life_s=600.0, width=width)
+
+
+def add(rows: BoundedRows, to: Sequence[int], columns: Sequence[int]) -> None:
+    """One of each column to each row."""
+    rows.add(np.array(to), np.array(columns), np.ones((len(to), len(columns)), np.float32))
 
 
 def test_ordinals_are_given_in_order_of_first_sight() -> None:
@@ -21,21 +29,41 @@ def test_a_full_row_gives_up_its_lightest_column() -> None:
     rows = BoundedRows(width=3)
     for column, times in ((5, 3), (6, 1), (7, 2)):
         for _ in range(times):
-            rows.add(np.array([1]), column, np.ones(1, np.float32))
-    rows.add(np.array([1]), 9, np.ones(1, np.float32))
+            add(rows, [1], [column])
+    add(rows, [1], [9])
     assert rows.row(1) == ([5, 9, 7], [3.0, 1.0, 2.0])
     assert rows.row(0) == ([], [])
     assert rows.row(10**6) == ([], [])
 
 
+@pytest.mark.parametrize("new", [2, 9, 12])
+def test_new_columns_replace_as_many_of_the_lightest_and_none_of_each_other(new: int) -> None:
+    rows = BoundedRows(width=10)
+    rows.put(1, list(range(10)), [20.0 - n for n in range(10)])  # the last are the lightest
+    rows.put(2, [50], [1.0])  # has room
+    add(rows, [1, 2], range(50, 50 + new))
+    fit = min(new, 10)
+    columns, weights = rows.row(1)
+    assert set(columns) == {*range(10 - fit), *range(50, 50 + fit)}
+    assert sum(weights) == sum(20.0 - n for n in range(10 - fit)) + fit
+    columns, weights = rows.row(2)
+    assert len(columns) == fit
+    assert new > 10 or dict(zip(columns, weights, strict=True))[50] == 2.0
+
+
 def test_rows_are_put_back_exactly() -> None:
     rng = np.random.default_rng(0)
-    rows = BoundedRows(width=8)
-    for _ in range(500):
-        rows.add(rng.choice(20, 5, replace=False), int(rng.integers(20)), rng.random(5).astype(np.float32))
-    again = BoundedRows(width=8)
-    for row in range(20):
-        again.put(row, *rows.row(row))
+    rows, again = BoundedRows(width=12), BoundedRows(width=12)
+    for n in range(300):
+        if n % 7 == 0:  # with free slots at first, full later
+            again = BoundedRows(width=12)
+            for row in range(20):
+                again.put(row, *rows.row(row))
+        asked, columns = rng.choice(20, 5, replace=False), rng.choice(20, rng.integers(1, 11), replace=False)
+        amounts = rng.random((5, len(columns))).astype(np.float32)
+        for each in (rows, again):
+            each.add(asked, columns, amounts)
+        assert [rows.row(row) for row in range(20)] == [again.row(row) for row in range(20)]
     probe, weights = np.arange(20), [np.ones(20), rng.random(20)]
     for one, two in zip(rows.score(probe, weights, 20), again.score(probe, weights, 20), strict=True):
         assert (one == two).all()
@@ -86,6 +114,25 @@ def test_windows_are_bounded() -> None:
     s.learn(0.0, list(range(100)), [100])
     assert len(s.neighbours.row(100)[0]) == TAIL
     assert sum(bool(s.followers.row(i)[0]) for i in range(100)) == FOLLOW
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=60), max_size=6))
+def test_a_block_counts_as_its_items_one_after_the_other(blocks: list[list[int]]) -> None:
+    s, tail = stats(width=40), list[int]()
+    together, after = defaultdict[tuple[int, int], float](float), defaultdict[tuple[int, int], float](float)
+    for at_s, items in enumerate(blocks):
+        s.learn(float(at_s), tail, items)
+        for item in items:
+            for other in set(tail[-TAIL:]) - {item}:
+                together[item, other] += 1
+                together[other, item] += 1
+            for n, other in enumerate(dict.fromkeys(reversed(tail[-FOLLOW:])), 1):
+                after[other, item] += 1 / n
+            tail.append(item)
+    for rows, expected in ((s.neighbours, together), (s.followers, after)):
+        found = {(row, c): w for row in range(31) for c, w in zip(*rows.row(row), strict=True)}
+        assert found == pytest.approx(dict(expected))
 
 
 def test_changed_rows_are_named() -> None:
