@@ -123,6 +123,19 @@ def _place_of(item: int, rows: Ints) -> int | None:
     return at if at < len(rows) and rows[at] == item else None
 
 
+def _among(rows: Ints, items: Collection[int]) -> Mask:
+    """Which of some ascending `rows` (m,), at least one, are among `items`: (m,).
+
+    >>> _among(np.array([2, 5, 9]), [9, 3, 2, 10]).tolist()
+    [True, False, True]
+    """
+    asked = np.fromiter(items, np.int64, len(items))
+    at = np.minimum(np.searchsorted(rows, asked), len(rows) - 1)
+    out = np.zeros(len(rows), bool)
+    out[at[rows[at] == asked]] = True
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Contest:
     """Two blends over the candidates that either has among its best: which of the two expected the choice?
@@ -180,7 +193,7 @@ class Expectation:
             return np.zeros((len(self.facts), len(self.best)))
         scores = self.scores[self.hard]
         surprise = expit(scores - scores[at])  # (hard,): how probable it was that each were taken rather than `item`
-        together = np.isin(self.hard, list(taken))
+        together = _among(self.hard, taken)
         apart = self.best[:, [at]] - self.best  # (F, hard)
         return np.outer(self.facts, apart @ np.where(together, 1 - surprise, surprise)) / len(self.hard)
 

@@ -243,7 +243,7 @@ class ItemStats:
 
 
 def _lightest(weights: Floats, most: int) -> Ints:
-    """Slots (T, most) of the lightest `weights` (T, C), which are used up; of equals the first, so free ones in order."""
+    """Slots (T, most) of the lightest `weights` (T, C), which are used up; of equals the first: free ones in order."""
     if most > _FEW:
         return weights.argsort(axis=1, kind="stable")[:, :most]
     out, each = np.empty((len(weights), most), np.int64), np.arange(len(weights))
