@@ -61,7 +61,7 @@ bench-drift: $(VENV)/.installed  ## drift, gate, rollback, policies and refreshe
 			what="$$where"; if [ $$name = gate ]; then what="$$where --parts candidates planted --kinds relabelled"; fi; \
 			echo "benchmarks/$$name.py $$what" && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py $$what \
 				> runs/bench-drift/$$name-$$log.json || exit 1; done; done
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate.py --parts forgetting planted --kinds tastes population category none \
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate.py --parts forgetting planted --kinds tastes population category segment arrivals none \
 		> runs/bench-drift/gate-made.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/population.py --seeds 0,1,2,3,4,5,6,7,8,9 --events 62000 \
 		> runs/bench-drift/population.json
