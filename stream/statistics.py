@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 TAIL = 50  # co-occurrence pairs an event with so many before it
 FOLLOW = 10  # sequential rules look back so far
 _GROW = 1024  # rows are added by so many at least
+_AT_ONCE = 256  # items of a block that are paired at once, in an array of as many rows
 _FEW = 6  # slots that are sooner found one after the other
 _STEPS = (1.0 / np.arange(1, FOLLOW + 1)).astype(np.float32)
 
@@ -202,7 +203,17 @@ class ItemStats:
         for item in items:
             self.reserve(item + 1)
             self._count(item, at_s)
-        sequence = [*tail[-TAIL:], *items]
+        changed, history = set[int](), [*tail[-TAIL:], *items]
+        for begin in range(len(history) - len(items), len(history), _AT_ONCE):
+            changed |= self._pair(history[max(begin - TAIL, 0) : begin], history[begin : begin + _AT_ONCE])
+        return changed
+
+    def _pair(self, tail: Sequence[int], items: Sequence[int]) -> set[int]:
+        """Count which of the `items` came together with, and after, each other and a tail of at most `TAIL` items.
+
+        Returns the ordinals of all of them. O(items x (tail + items)).
+        """
+        sequence = [*tail, *items]
         begin = len(sequence) - len(items)
         place = {item: n for n, item in enumerate(dict.fromkeys([*items, *sequence]))}  # those of the block first
         places, k, n = [place[item] for item in sequence], len(set(items)), len(place)

@@ -1,5 +1,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -117,8 +118,13 @@ def test_windows_are_bounded() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=60), max_size=6))
-def test_a_block_counts_as_its_items_one_after_the_other(blocks: list[list[int]]) -> None:
+@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=60), max_size=6), st.sampled_from([1, 7, 256]))
+def test_a_block_counts_as_its_items_one_after_the_other(blocks: list[list[int]], at_once: int) -> None:
+    with patch("stream.statistics._AT_ONCE", at_once):
+        counts_as_one_by_one(blocks)
+
+
+def counts_as_one_by_one(blocks: list[list[int]]) -> None:
     s, tail = stats(width=40), list[int]()
     together, after = defaultdict[tuple[int, int], float](float), defaultdict[tuple[int, int], float](float)
     for at_s, items in enumerate(blocks):
