@@ -54,7 +54,7 @@ class BoundedRows:
 
     A new column of a full row replaces the lightest one (the first of equals), so what is frequent stays: a
     simplified Space-Saving (Metwally, Agrawal, El Abbadi 2005) without the inherited count. Memory: 8 bytes x rows
-    x width.
+    x (width + 1).
 
     >>> rows = BoundedRows(width=2)
     >>> for column in (7, 7, 8, 9):  # 9 replaces 8
@@ -130,13 +130,10 @@ class BoundedRows:
     def between(self, rows: Sequence[int], columns: Sequence[int]) -> Doubles:
         """The weights (T, k) of distinct `columns` (k,) in `rows` (T,), dense; zero where there is none."""
         self.reserve(max([*rows, *columns], default=-1) + 1)
-        place = np.full(len(self.columns) + 1, -1)  # column → place among `columns`; the last is for free slots
-        place[columns] = np.arange(len(columns))
-        found, weights = self.columns.take(rows, axis=0), self.weights.take(rows, axis=0)  # (T, C)
-        places = place[found]
-        row, slot = np.nonzero(places >= 0)
+        asked = np.asarray(rows, np.int64)
+        row, slot, k = self._found(asked, np.asarray(columns, np.int64))
         out = np.zeros((len(rows), len(columns)))
-        out[row, places[row, slot]] = weights[row, slot]
+        out[row, k] = self.weights[asked[row], slot]
         return out
 
     def put(self, row: int, columns: Sequence[int], weights: Sequence[float]) -> None:
@@ -159,7 +156,7 @@ class ItemStats:
     """Counters and neighbours of items, folded from learned blocks in order; a pure function of them.
 
     `short` and `long` are exponentially decayed counts, each as of its item's `newest_s` (lazy decay). Late events are
-    pre-decayed, so arrival order does not matter for them. Memory: 16 x C + 32 bytes per item.
+    pre-decayed, so arrival order does not matter for them. Memory: 16 x C + 48 bytes per item.
 
     >>> stats = ItemStats(short_half_life_s=60.0, long_half_life_s=600.0, width=10)
     >>> _ = stats.learn(0.0, [], [0, 1])

@@ -120,15 +120,11 @@ def test_windows_are_bounded() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=60), max_size=6), st.sampled_from([1, 7, 256]))
 def test_a_block_counts_as_its_items_one_after_the_other(blocks: list[list[int]], at_once: int) -> None:
-    with patch("stream.statistics._AT_ONCE", at_once):
-        counts_as_one_by_one(blocks)
-
-
-def counts_as_one_by_one(blocks: list[list[int]]) -> None:
     s, tail = stats(width=40), list[int]()
     together, after = defaultdict[tuple[int, int], float](float), defaultdict[tuple[int, int], float](float)
     for at_s, items in enumerate(blocks):
-        s.learn(float(at_s), tail, items)
+        with patch("stream.statistics._AT_ONCE", at_once):
+            s.learn(float(at_s), tail, items)
         for item in items:
             for other in set(tail[-TAIL:]) - {item}:
                 together[item, other] += 1
