@@ -152,14 +152,14 @@ class Training(Section):
     window_events: int = Field(20_000, ge=100, description="newest interactions that a refresh sees")
     replay_ratio: float = Field(2.0, ge=0, description="uniform replay from history tails, per new event")
     warm_up_epochs: int = Field(12, ge=1, description="epochs of the first training")
-    epochs: int = Field(6, ge=1, description="epochs of a refresh")
+    epochs: int = Field(2, ge=1, description="epochs of a refresh")
     max_steps: int = Field(
         1_400, ge=1, description="optimiser steps of the first training, at most; capped in steps, not seconds"
     )
     max_refresh_steps: int = Field(600, ge=1, description="optimiser steps of a refresh, at most")
     batch_size: int = Field(16, ge=1, description="windows of model.context interactions per optimiser step")
     learning_rate: float = Field(4e-3, gt=0, description="of the first training, at its highest")
-    refresh_learning_rate: float = Field(1e-3, gt=0, description="of a refresh, at its highest")
+    refresh_learning_rate: float = Field(3e-3, gt=0, description="of a refresh, at its highest")
     history_events: int = Field(500_000, ge=100, description="newest interactions that the linear item model sees")
     linear_items: int = Field(5_000, ge=0, description="most frequent items in the linear item model; 0: none")
     linear_ridge: float = Field(150.0, gt=0, description="its regularisation, in people")

@@ -98,7 +98,7 @@ def fit(
     """Train from scratch, or go on from `parent`.
 
     Args:
-        histories: what people did; from scratch all of it is learned, else the fresh events and `replay_ratio`
+        histories: what people did; from scratch all of it is learned, else the fresh events and about `replay_ratio`
             times as many others, drawn anew for each epoch.
         item_ids: the n items that may be predicted: those of `histories`.
         text: their base vectors (n, b), zeros where there is none.
@@ -171,13 +171,20 @@ class _Run:
         return float(np.mean(self.losses[-max(len(self.losses) // 10, 1) :]))
 
     def _choose(self) -> NDArray[np.bool_]:
-        """(m,) targets of one epoch."""
-        fresh = self.windows.fresh
+        """(m,) targets of one epoch; of a refresh whole windows: all that hold something new, and some of the others.
+
+        A window costs the same however much of it is asked for. So what is old in a window with something new is
+        replay, too, and others are drawn until there is about `replay_ratio` times as much old as new.
+        """
+        fresh, window = self.windows.fresh, self.windows.window
         if not self.refresh:
             return np.ones(len(fresh), bool)
-        wanted = self.training.replay_ratio * fresh.sum()
-        share = min(1.0, wanted / max(int((~fresh).sum()), 1))
-        chosen: NDArray[np.bool_] = fresh | (self.rng.random(len(fresh)) < share)
+        asked = np.zeros(len(self.windows.rows), bool)
+        asked[window[fresh]] = True
+        others = ~asked[window]
+        wanted = self.training.replay_ratio * fresh.sum() - (~fresh & ~others).sum()
+        asked |= self.rng.random(len(asked)) < wanted / max(int(others.sum()), 1)
+        chosen: NDArray[np.bool_] = asked[window]
         return chosen
 
     def _rate(self, step: int) -> float:

@@ -45,14 +45,16 @@ class Worth:
 
         The gain of a refresh is the gate's, or that of the ruling that ended its shadow; nothing if it was refused or
         rolled back. One that is still in shadow says nothing yet. A training costs its optimiser steps: seconds
-        depend on what else a machine does, and the same log must lead to the same decisions.
+        depend on what else a machine does, and the same log must lead to the same decisions. Before there was a
+        refresh, one is thought to look at as much as the first training did, in its own number of epochs.
         """
-        book, most = _Book(), settings.training.max_refresh_steps
+        book, training = _Book(), settings.training
         for record in records:
             book.take(record, now_s)
         gained = {reason: rate * units for reason, (rate, units) in PRIOR.items()}
         units = {reason: units for reason, (_, units) in PRIOR.items()}
-        steps, refreshes, seconds = float(min(book.first or most, most)), 0, 0.0
+        most, share = training.max_refresh_steps, training.epochs / training.warm_up_epochs
+        steps, refreshes, seconds = float(min(book.first * share or most, most)), 0, 0.0
         for version, gain in book.outcomes():
             size = version.evidence.get("size", 0.0)
             if version.trigger in units and size > 0:
@@ -84,7 +86,7 @@ class _Book:
 
     versions: dict[str, ModelVersion] = field(default_factory=dict)
     rulings: dict[str, Ruling] = field(default_factory=dict)  # the newest, by version
-    first: int = 0  # steps of the first training, what a refresh is thought to take before there was one
+    first: int = 0  # steps of the first training, whose share a refresh is thought to take before there was one
 
     def take(self, record: ModelVersion | Ruling, now_s: float) -> None:
         if record.live_at_s > now_s:

@@ -99,6 +99,17 @@ def test_a_refresh_learns_the_new_and_keeps_the_old(walked: Fit) -> None:
     assert 12 * 240 * 2.5 < done.examples < 12 * 240 * 3.5  # the 240 new events and twice as many others
 
 
+def test_a_refresh_costs_what_is_new(walked: Fit) -> None:
+    new = np.zeros((40, 20), bool)
+    new[:3, -4:] = True  # the newest four events of three people, in their last windows, of 4 targets each
+    h = circling()
+    some = Histories(h.starts, h.items, h.times_s, new.reshape(-1))
+    done = trained(some, parent=walked.lm, epochs=20, batch_size=1)
+    assert 20 * 4 < done.steps < 20 * 12  # of 160 windows: those three, and some five for 24 old targets
+    assert 20 * 12 * 2 < done.examples < 20 * 12 * 4
+    assert trained(some, parent=walked.lm, epochs=2, batch_size=1, replay_ratio=0).steps == 2 * 3
+
+
 def test_a_refresh_gives_new_items_a_row(walked: Fit) -> None:
     ids, text = [*IDS, "new"], np.vstack([TEXT, np.ones((1, 6), np.float32)])
     histories = circling(people=4)

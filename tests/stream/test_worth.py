@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from stream.messages import ModelVersion, Ruling
-from stream.settings import Settings, load
+from stream.settings import Settings, Training, load
 from stream.worth import KEPT, PRIOR, Worth
 
 
@@ -66,8 +66,8 @@ def test_the_price_is_the_mean_of_past_trainings_in_steps() -> None:
 
 
 def test_before_a_refresh_the_first_training_says_what_one_takes() -> None:
-    first = msgspec.structs.replace(refresh("v1", "promoted", 0.0), parent="", steps=250)
-    assert Worth.of([first], Settings(), 0.0).price == 3 * 250
-    long = msgspec.structs.replace(first, steps=1_400)  # a first one may take more
-    assert Worth.of([long], Settings(), 0.0).price == 3 * 600
-    assert Worth.of([first, refresh("v2", "refused", 0.0)], Settings(), 0.0).price == 3 * (250 + 300) / 2
+    first = msgspec.structs.replace(refresh("v1", "promoted", 0.0), parent="", steps=1_000)
+    fewer, as_many = (Settings(training=Training(warm_up_epochs=12, epochs=n)) for n in (3, 12))
+    assert Worth.of([first], fewer, 0.0).price == 3 * 250
+    assert Worth.of([first], as_many, 0.0).price == 3 * 600  # at most
+    assert Worth.of([first, refresh("v2", "refused", 0.0)], fewer, 0.0).price == 3 * (250 + 300) / 2
