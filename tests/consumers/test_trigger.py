@@ -21,7 +21,10 @@ WARM_UP = 500
 
 def settings(partitions: int = 1, **trigger: object) -> Settings:
     small = {"warm_up_events": WARM_UP, "min_new_events": 300, "max_staleness_events": 100_000, "step_worth": 100.0}
-    return load(trigger=small | trigger, kafka={"partitions": partitions}, gate={"shadow_blocks": 400})
+    # a refresh of as many epochs as the first training is thought to take its steps
+    return load(
+        trigger=small | trigger, training={"epochs": 12}, kafka={"partitions": partitions}, gate={"shadow_blocks": 400}
+    )
 
 
 def health(

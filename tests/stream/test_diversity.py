@@ -42,9 +42,9 @@ def test_the_choice_is_greedy_by_score_and_determinant() -> None:
 
 
 def test_a_higher_dial_spreads_the_list() -> None:
-    """Ten kinds of ten items; the better the kind, the better each of its items."""
+    """Ten kinds of ten items, in more dimensions than are listed; the better the kind, the better each of its items."""
     rng = np.random.default_rng(1)
-    kinds = rng.normal(size=(10, 8)).repeat(10, axis=0)
+    kinds = rng.normal(size=(10, 32)).repeat(10, axis=0)
     vectors = (kinds + 0.2 * rng.normal(size=kinds.shape)).astype(np.float32)
     scores = -0.05 * np.arange(100, dtype=np.float64)
     spreads = [spread(vectors[diversified(scores, vectors, 10, dial)]) for dial in (0.0, 0.3, 0.6, 1.0)]
