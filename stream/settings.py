@@ -150,7 +150,7 @@ class Training(Section):
     """How a training runs."""
 
     window_events: int = Field(20_000, ge=100, description="newest interactions that a refresh sees")
-    replay_ratio: float = Field(2.0, ge=0, description="uniform replay from history tails, per new event")
+    replay_ratio: float = Field(2.0, ge=0, description="old interactions replayed per new one, about: whole windows")
     warm_up_epochs: int = Field(12, ge=1, description="epochs of the first training")
     epochs: int = Field(2, ge=1, description="epochs of a refresh")
     max_steps: int = Field(

@@ -181,9 +181,9 @@ class _Run:
             return np.ones(len(fresh), bool)
         asked = np.zeros(len(self.windows.rows), bool)
         asked[window[fresh]] = True
-        others = ~asked[window]
-        wanted = self.training.replay_ratio * fresh.sum() - (~fresh & ~others).sum()
-        asked |= self.rng.random(len(asked)) < wanted / max(int(others.sum()), 1)
+        already = int(asked[window].sum())  # new, or old beside it
+        wanted = (1 + self.training.replay_ratio) * fresh.sum() - already
+        asked |= self.rng.random(len(asked)) < wanted / max(len(fresh) - already, 1)
         chosen: NDArray[np.bool_] = asked[window]
         return chosen
 
