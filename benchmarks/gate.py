@@ -20,10 +20,11 @@ people, drawn likewise; with `--same-people` over other blocks of the same.
 `forgetting`: made candidates that gain much with a fifth of the people, who drifted, and lose with all others.
 
 `planted`: the first version learns what was before a change, the refresh `FRESH` events that came after it; an open
-one goes on in shadow over the events that follow. In made logs tastes, popularity or a category change; in the log that
-was named half of the items trade places (`relabelled`, see `benchmarks.splice`), which items follows from the seed.
-Beside each verdict stands what the candidate gained over all those later events, which no verdict has seen: it is
-`worth_it` where the lower bound of that is above zero.
+one goes on in shadow over the events that follow. In made logs tastes, popularity, a category, a segment or what comes
+after what changes, or new items come; in the log that was named half of the items trade places (`relabelled`, see
+`benchmarks.splice`), which items follows from the seed. The job knows when the change was, as the trigger finds it
+(`benchmarks/population.py`). Beside each verdict stands what the candidate gained over all those later events, which no
+verdict has seen: it is `worth_it` where the lower bound of that is above zero.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ SIZES = (250, 500, 1_000, 2_000, 4_000, 8_000)  # events of a hold-out
 SHARES = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0)  # of a real candidate's gain
 PARTS = ("candidates", "forgetting", "planted")
 RELABELLED = "relabelled"
-KINDS = ("tastes", "population", "category", "segment", "arrivals")
+KINDS = ("tastes", "population", "category", "segment", "sequence", "arrivals")
 FRESH, LATER, DAYS = 8_000, 4_000, 60.0  # planted: events before the change and after it, later ones; days of both
 
 
@@ -281,9 +282,10 @@ def made(kind: str, seed: int, given: argparse.Namespace) -> Changed:
         first, settings = int(0.45 * len(log)), command.settings(given, data).model_copy(update={"seed": seed})
         encoder = Topics() if given.words else None
         return Changed(kind, list(data.items), relabelled(log, first, seed), first, settings, encoder)
-    days = {f"{kind}_day": DAYS / 2} if kind != "none" else {}
+    change: dict[str, Any] = {f"{kind}_day": DAYS / 2} if kind != "none" else {}
+    change |= {"sequence": 0.7} if kind == "sequence" else {}
     events, span = 2 * FRESH + LATER, DAYS * (1 + LATER / (2 * FRESH))
-    world = World(Plan(400, 400, events, span, focus=0.9, styles=4, swaps=0, gradual=0, seed=seed, **days))
+    world = World(Plan(400, 400, events, span, focus=0.9, styles=4, swaps=0, gradual=0, seed=seed, **change))
     log = list(world.interactions())
     first = next(i for i, event in enumerate(log) if event.at_s >= log[0].at_s + DAYS / 2 * 86_400.0)
     settings = load(seed=seed, training={"window_events": FRESH, "max_steps": 500})
@@ -297,7 +299,8 @@ def planted_run(it: Changed, seed: int) -> dict[str, Any]:
         shop.feed(it.items, it.log[: it.first])
         shop.trained("warm-up", it.log[it.first - 1].at_s, seed=seed)
         shop.feed([], it.log[it.first : ready])
-        real = shop.refreshed("v1", it.log[ready - 1], it.log[ready:], seed)
+        changed_s = it.log[it.first].at_s if it.kind != "none" else 0.0
+        real = shop.refreshed("v1", it.log[ready - 1], it.log[ready:], seed, changed_s)
         row, _ = row_of(real, real.candidate, it.kind, seed)
         later = judge(real.paired(real.candidate, later=True), it.settings.gate, seed).numbers
     row |= {f"{name}_later": round(later[name], 4) for name in ("gain", "mrr_change")}

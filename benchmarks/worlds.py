@@ -29,6 +29,7 @@ PLANTS: dict[str, dict[str, Any]] = {
     "segment": {"segment_day": CHANGE_DAY},  # what goes with what within a topic
     "population": {"population_day": CHANGE_DAY},  # what is popular within each topic
     "tastes": {"tastes_day": CHANGE_DAY},  # what goes with what, everywhere
+    "sequence": {"sequence": 0.7, "sequence_day": CHANGE_DAY},  # what comes after what
     "arrivals": {"arrivals_day": CHANGE_DAY},  # new items
 }
 CALM: dict[str, dict[str, Any]] = {"null": {}, "weekend": {"weekend": 0.4}}  # nothing to be found

@@ -45,6 +45,7 @@ class Prepared:
     popular_list: list[int]  # what a site shows before there is any list: what is popular
     change: Contest | None  # of all that is known of the person and what they did since their interests changed
     companions: dict[int, Doubles]  # by column of LOSSES: scores (N,)
+    shadow: Expectation | None  # under the candidate in shadow, with the weights that it would have
 
 
 @dataclass(slots=True)
@@ -84,6 +85,8 @@ class Examiner:
         found: dict[str, float] | None = None
         if rank is not None:
             opened.gradient = opened.gradient + prepared.expected.gradient(item, opened.items)
+            if prepared.shadow:
+                opened.shadow_gradient = opened.shadow_gradient + prepared.shadow.gradient(item, opened.items)
             opened.n += 1
             opened.gain += prepared.change.gain(item) if prepared.change else 0.0
             losses = _losses(prepared, item, rank)
@@ -108,6 +111,10 @@ class Examiner:
         who = Who(user_id, person, person.profile, person.attributes, person.odds)
         sight = self.viewer.look(part, who, headline, counts)
         expected, popular, logits = part.blend.expect(sight.z, headline, sight.facts), sight.popular, sight.logits
+        shadow = self._shadow(part, sight)
+        companions = self._companions(self._roles(user_id, opened, probation), sight, expected)
+        if shadow and sight.logits is not None:
+            companions[SHADOW] = shadow.scores
         self._key, self._prepared = key, Prepared(
             headline=headline,
             catalogue=headline | self.items.available(part.clock_s, taken),
@@ -119,15 +126,27 @@ class Examiner:
             model_total=log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
             popular_list=top(popular, headline, self.config.k) if not opened.served else [],
             change=sight.contest,
-            companions=self._companions(self._roles(user_id, opened, probation), sight, expected),
+            companions=companions,
+            shadow=shadow,
         )  # fmt: skip
         return self._prepared
 
     def _roles(self, user_id: str, opened: Open, probation: bool) -> list[str]:
-        """Which other versions a block is scored with: on a share all, a shadow and on probation the parent always."""
+        """Which other versions a block is scored with: on a share all, on probation the parent always."""
         chosen = zlib.crc32(f"{user_id}|{opened.block}".encode()) / 2**32 < self.config.shadow_share
-        roles = {"shadow": bool(self.shelf.shadow_name), "parent": chosen or probation, "reference": chosen}
+        roles = {"parent": chosen or probation, "reference": chosen}
         return [role for role, wanted in roles.items() if wanted]
+
+    def _shadow(self, part: Part, sight: Sight) -> Expectation | None:
+        """What is expected under the candidate in shadow, if there is one; it has weights of its own.
+
+        Those of the live version are fitted to what that one says. After a change, when its model is worth little,
+        they would let no other model say anything.
+        """
+        slot = self.items.filled(self.shelf.companion("shadow")) if part.shadow_blend else None
+        if slot is None or part.shadow_blend is None:
+            return None
+        return part.shadow_blend.expect(sight.under(slot), sight.candidates, sight.facts)
 
     def _companions(self, roles: list[str], sight: Sight, expected: Expectation) -> dict[int, Doubles]:
         """The blend with another version in place of the live one."""

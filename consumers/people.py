@@ -35,6 +35,11 @@ class Profile:
     changed_s: float = 0.0  # see stream.messages.UserState
 
 
+def zeros() -> Doubles:
+    """No gradient (C, F)."""
+    return np.zeros((len(FACTS), len(FEATURES)))
+
+
 @dataclass(slots=True)
 class Open:
     """A block that has been tested, in part or whole, and is not learned yet."""
@@ -44,16 +49,18 @@ class Open:
     items: list[int] = field(default_factory=list)
     served: list[int] = field(default_factory=list)  # the list that lay on the topic when the block began
     profile: Profile = field(default_factory=Profile)  # after the block's newest event
-    gradient: Doubles = field(default_factory=lambda: np.zeros((len(FACTS), len(FEATURES))))  # sum over tested events
+    gradient: Doubles = field(default_factory=zeros)  # sum over tested events
     n: int = 0  # tested events that had a rank
     losses: Doubles = field(default_factory=lambda: np.zeros(7))  # sums: see LOSSES; nan: not taken
     drifted: bool = False
     segment: str = ""  # the strongest of the person when it began
     gain: float = 0.0  # nats by which what they did since their interests changed foretold it better, summed
+    shadow_gradient: Doubles = field(default_factory=zeros)  # the sum under the candidate in shadow and its weights
 
 
 LOSSES = ("blend", "model", "popularity", "parent", "reference", "shadow", "shadow_mrr")
 SUREST = 4.0  # odds of a change, as a logarithm: nobody is ever surer, so that they may turn
+OF_SHADOW = slice(5, 7)
 COMPANIONS = slice(3, 7)  # of them: what other versions than the live one would have done
 
 
@@ -117,6 +124,8 @@ class Part:
     unknown: int = 0  # interactions with items that the live version did not know
     version: str = ""  # that serves
     since_swap: int = 0  # interactions since it does
+    shadow: str = ""  # the candidate in shadow …
+    shadow_blend: Blend | None = None  # … and the weights that it would have: it came with those of `blend`
     newcomers: list[int] = field(default_factory=list)  # the list that lies on the topic for people who have none
     # not saved: derived, or written at once
     dirty: set[str] = field(default_factory=set)
@@ -126,9 +135,15 @@ class Part:
     segment: int = 0  # log records since the rows were last written whole
     deadlines: list[tuple[float, str]] = field(default_factory=list)  # heap of open blocks
 
-    def serve(self, version: str) -> None:
-        """Count an interaction under `version`. What was compared with another one before says nothing of it."""
+    def serve(self, version: str, shadow: str) -> None:
+        """Count an interaction under `version`, with a candidate in shadow or none ("").
+
+        What was compared with another one before says nothing of it. A candidate that leaves the shadow to serve keeps
+        the weights with which it won.
+        """
         if version != self.version:
+            if version == self.shadow and self.shadow_blend:
+                self.blend = self.shadow_blend
             self.version, self.since_swap = version, 0
             self.population.watch(version)
             self.since_health = [
@@ -139,7 +154,25 @@ class Part:
                 if person.open:
                     person.open.losses[COMPANIONS] = np.nan
                     self.dirty.add(user_id)
+        if shadow != self.shadow:
+            self.shadow, self.shadow_blend = shadow, self.blend.copy() if shadow else None
+            for user_id, person in self.people.items():
+                if person.open:
+                    person.open.shadow_gradient, person.open.losses[OF_SHADOW] = zeros(), np.nan
+                    self.dirty.add(user_id)
         self.since_swap += 1
+
+    def learn(self, opened: Open) -> None:
+        """Let the weights follow a block, and those that a candidate in shadow would have."""
+        self.blend.learn(opened.gradient)
+        if self.shadow_blend:
+            self.shadow_blend.learn(opened.shadow_gradient)
+
+    def reopen(self) -> None:
+        """See `stream.blend.Blend.reopen`."""
+        self.blend.reopen()
+        if self.shadow_blend:
+            self.shadow_blend.reopen()
 
 
 class SavedOpen(Struct, array_like=True):
@@ -157,6 +190,7 @@ class SavedOpen(Struct, array_like=True):
     segment: str = ""
     changed_s: float = 0.0  # of the profile
     gain: float = 0.0
+    shadow_gradient: list[float] = []  # empty: zeros
 
 
 class SavedPerson(Struct, array_like=True, tag="p5"):
@@ -197,6 +231,9 @@ class SavedPart(Struct, array_like=True, tag="s5"):
     since_swap: int = 0
     newcomers: list[str] = []
     population: Watched = ("", 0, 0, 0), [], {}, None
+    shadow: str = ""
+    shadow_weights: list[float] = []
+    shadow_curvature: bytes = b""
 
 
 class SavedRow(Struct, array_like=True, tag="w1"):
@@ -298,16 +335,18 @@ def load_person(saved: SavedPerson, catalogue: Catalogue) -> Person:
             o.segment,
             o.gain,
         )
+        if o.shadow_gradient:
+            person.open.shadow_gradient = np.array(o.shadow_gradient).reshape(len(FACTS), len(FEATURES))
     return person
 
 
 def save_part(part: Part, ids: list[str]) -> bytes:
     """Write what is one per partition."""
     tallies = [part.arrival, part.catalogue, part.served, part.popularity]
+    shadow = _save_blend(part.shadow_blend) if part.shadow_blend else ([], b"")
     return _encode(
         SavedPart(
-            part.blend.weights.ravel().tolist(),
-            part.blend.curvature[np.triu_indices(part.blend.weights.size)].tobytes(),
+            *_save_blend(part.blend),
             part.clock_s,
             part.through,
             part.events,
@@ -323,16 +362,18 @@ def save_part(part: Part, ids: list[str]) -> bytes:
             part.since_swap,
             [ids[i] for i in part.newcomers],
             part.population.numbers(),
+            part.shadow,
+            *shadow,
         )
     )
 
 
 def load_part(saved: SavedPart, part: Part, catalogue: Catalogue) -> None:
     """Fill `part` with what `save_part` wrote."""
-    shape = len(FACTS), len(FEATURES)
-    part.blend.weights = np.array(saved.weights).reshape(shape)
-    upper = np.triu_indices(part.blend.weights.size)
-    part.blend.curvature[upper] = part.blend.curvature[upper[::-1]] = np.frombuffer(saved.curvature)
+    part.blend = _load_blend(part.blend.prior, saved.weights, saved.curvature)
+    part.shadow = saved.shadow
+    if saved.shadow_weights:
+        part.shadow_blend = _load_blend(part.blend.prior, saved.shadow_weights, saved.shadow_curvature)
     part.clock_s, part.through, part.events = saved.clock_s, saved.through, saved.events
     part.learned, part.untested, part.new_items = saved.learned, saved.untested, saved.new_items
     part.since_health = list(saved.since_health)
@@ -341,6 +382,18 @@ def load_part(saved: SavedPart, part: Part, catalogue: Catalogue) -> None:
     part.version, part.since_swap = saved.version, saved.since_swap
     part.newcomers = [catalogue.add(i) for i in saved.newcomers]
     part.population = Population.of(part.population.per, saved.population)
+
+
+def _save_blend(blend: Blend) -> tuple[list[float], bytes]:
+    """Weights, and the upper triangle of the curvature."""
+    return blend.weights.ravel().tolist(), blend.curvature[np.triu_indices(blend.weights.size)].tobytes()
+
+
+def _load_blend(prior: float, weights: list[float], curvature: bytes) -> Blend:
+    blend = Blend(prior, np.array(weights).reshape(len(FACTS), len(FEATURES)))
+    upper = np.triu_indices(blend.weights.size)
+    blend.curvature[upper] = blend.curvature[upper[::-1]] = np.frombuffer(curvature)
+    return blend
 
 
 def save_row(stats: ItemStats, item: int, ids: list[str]) -> bytes:
@@ -401,6 +454,7 @@ def _save_open(opened: Open, ids: list[str]) -> SavedOpen:
         opened.segment,
         opened.profile.changed_s,
         opened.gain,
+        opened.shadow_gradient.ravel().tolist() if opened.shadow_gradient.any() else [],
     )
 
 

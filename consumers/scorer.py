@@ -217,7 +217,7 @@ class ScorerHandler:
             self._close(part, state.user_id, person)
         if self.shelf.advance(part.clock_s):
             self.examiner.epoch += 1
-        part.serve(self.shelf.live.version.version if self.shelf.live else "")
+        part.serve(self.shelf.live.version.version if self.shelf.live else "", self.shelf.shadow_name)
         if not fresh.item_id:
             return  # a search, say: nothing to test or to learn
         item = self._item(fresh.item_id, part)
@@ -263,7 +263,7 @@ class ScorerHandler:
         person.adopt(opened.profile)
         self.examiner.epoch += 1
         if opened.n:
-            part.blend.learn(opened.gradient)
+            part.learn(opened)
             loss = _loss(opened, user_id)
             part.since_health.append(loss)
             if self.settings.drift.follow_population:
@@ -287,7 +287,7 @@ class ScorerHandler:
         It costs nothing and needs no training, and whoever trains follows later.
         """
         if part.population.update(msgspec.structs.replace(loss, segment="")):
-            part.blend.reopen()
+            part.reopen()
             self._counts["reopened"] += 1
             rise = part.population.streams[EVERYBODY]
             self.journal.append(

@@ -50,12 +50,24 @@ class Sight:
 
     def scores_under(self, slot: Slot, live: Expectation) -> Doubles:
         """Scores (N,) with another version in place of the live one, by what differs from what is expected under it."""
-        theirs = [
-            (share, of_version(slot.logits(past.tail, past.tail_s), slot.linear(past.owned), self.candidates))
-            for share, past in self.pasts
-        ]
-        changed: Doubles = live.weights[OF_VERSION] @ (_averaged(theirs) - self.z[OF_VERSION])
+        changed: Doubles = live.weights[OF_VERSION] @ (self._said_by(slot) - self.z[OF_VERSION])
         return live.scores + changed
+
+    def under(self, slot: Slot) -> Doubles:
+        """The person's `z` with another version in place of the live one."""
+        out = self.z.copy()
+        if self.logits is not None:  # without a history no version has anything to say
+            out[OF_VERSION] = self._said_by(slot)
+        return out
+
+    def _said_by(self, slot: Slot) -> Doubles:
+        """The z-scored features `OF_VERSION` (4, N) of a version."""
+        return _averaged(
+            [
+                (share, of_version(slot.logits(past.tail, past.tail_s), slot.linear(past.owned), self.candidates))
+                for share, past in self.pasts
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,9 @@ class TriggerHandler:
         self.journal.append({"event": "rolled-back", "to": back.version if back else "", **told})
         self._population.watch("")
         self._share.clear()
+        fallen = self._versions.get(ruling.version.encode())
+        if isinstance(fallen, ModelVersion) and state.changed_s >= fallen.live_at_s:
+            state.changed_s, state.changed_events = 0.0, 0  # it was the version that changed, not the world
         if state.outstanding and state.job and not versions.stands(known, state.job.parent):
             state.outstanding = False  # whatever comes of it cannot go live
             self.journal.append({"event": "training-given-up", "job": state.job.job_id, "parent": state.job.parent})
@@ -208,14 +211,16 @@ class TriggerHandler:
         state, trigger = self._state, self._settings.trigger
         live = versions.live(self._versions.values(), self._state.now_s)
         if live is None:
-            enough = state.job is None or not policy.obstacle(trigger, self._state.new_events, self._idle_s, False)
+            enough = state.job is None or not policy.obstacle(
+                trigger, "warm-up", self._state.new_events, self._idle_s, False
+            )
             ready = self._state.events >= trigger.warm_up_events and enough and not state.outstanding
             warm_up = Reading("warm-up", float(self._state.events), float(trigger.warm_up_events), ready)
             return [self._issue("warm-up", "", warm_up, [warm_up])] if ready else []
         if not versions.stands(self._versions.values(), live.version):
             return []  # nothing goes on from what is about to be rolled back
         self._worth = Worth.of(self._versions.values(), self._settings, state.now_s)
-        counts = policy.Counts(state.new_events, state.events, self._unlearned(live), state.interval)
+        counts = self._counts(live)
         self._readings = policy.weigh(
             self._settings, self._population, self._share, self._unknown.share, counts, self._worth
         )
@@ -223,16 +228,20 @@ class TriggerHandler:
         if reason is None:
             self._weighed()
             return []
-        obstacle = policy.obstacle(trigger, state.new_events, self._idle_s, state.outstanding)
+        obstacle = policy.obstacle(trigger, reason.trigger, state.new_events, self._idle_s, state.outstanding)
         if obstacle:
             self._held_back(reason, obstacle)
             return []
         return [self._issue("refresh", live.version, reason, self._readings)]
 
-    def _unlearned(self, live: ModelVersion) -> int:
-        """Interactions after the data of the live version."""
-        seen = self._state.seen.items()
-        return sum(max(one.through + 1 - live.horizon.get(partition, 0), 0) for partition, one in seen)
+    def _counts(self, live: ModelVersion) -> policy.Counts:
+        """Interactions, as of now. After a change of the population the log begins anew, as far as it teaches."""
+        state, least = self._state, self._settings.trigger.min_new_events
+        after = (max(one.through + 1 - live.horizon.get(partition, 0), 0) for partition, one in state.seen.items())
+        since = state.events - state.changed_events
+        unlearned = min(sum(after), since)
+        learned = max(since - unlearned, least) if state.changed_events else since - unlearned
+        return policy.Counts(state.new_events, learned, unlearned, state.interval)
 
     @property
     def _in_force_s(self) -> float:
@@ -258,7 +267,9 @@ class TriggerHandler:
             )
 
     def _issue(self, kind: str, parent: str, reason: Reading, found: list[Reading]) -> Output:
-        state = self._state
+        state, rise = self._state, self._population.risen
+        if rise and rise.began_s > state.changed_s and self._settings.drift.follow_population:
+            state.changed_s, state.changed_events = rise.began_s, state.events
         job_id = f"j{1 + sum(state.jobs.values())}"
         horizon = {partition: seen.through + 1 for partition, seen in sorted(state.seen.items())}
         since = state.job.horizon if state.job else {}
@@ -267,7 +278,7 @@ class TriggerHandler:
             evidence |= {"size": reason.size, "gain": reason.gain, "price": self._worth.price}
         job = TrainingJob(job_id, self._state.now_s, kind, reason.trigger, evidence, horizon, since, parent,
                           policy.seed_of(self._settings.seed, job_id), reason.segment, reason.began_s,
-                          text=reason.trigger not in policy.OF_TASTE)  # fmt: skip
+                          reason.trigger not in policy.OF_TASTE, state.changed_s)  # fmt: skip
         self.journal.append({"event": "training-decided", "job": job_id, "kind": kind, "trigger": reason.trigger,
                              "parent": parent, "new_events": self._state.new_events, "people_of": reason.segment,
                              "began_s": reason.began_s, **evidence})  # fmt: skip

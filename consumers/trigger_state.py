@@ -52,6 +52,8 @@ class TriggerState(Struct, array_like=True, tag="g3"):
     watch: list[float] = []  # see stream.rollback.Watch
     row: BlockLoss | None = None  # of the population
     interval: int = 0  # interactions between the newest job and the one before it
+    changed_s: float = 0.0  # event time at which the newest rise of everybody's loss began that a job answers
+    changed_events: int = 0  # interactions seen when the first job answered it
 
     @classmethod
     def new(cls) -> TriggerState:

@@ -63,6 +63,7 @@ class Split:
     fresh_from_s: float  # the parent has not learned what is newer as new
     news_from_s: float  # what this training learns as new begins here
     hold_out_from_s: float  # and ends here
+    changed: bool  # something has changed that the parent has not learned
 
     def kept(self, job: TrainingJob) -> dict[str, float]:
         """What the version's record says of it."""
@@ -93,9 +94,10 @@ class TunerHandler:
 
     Whatever comes of a refresh, it calibrates the drift detector of single people with the past that it learned from.
 
-    A job that knows when what it answers began holds out at most half of what came since; one that is about a segment
-    learns, beside replay, what that segment's people have done since. Of what it passed over the version says nothing,
-    so that the next training still takes it as new (`fresh_from_s`).
+    A job that knows when what it answers began, or when the population changed last, holds out `gate.hold_out` of what
+    came since; while the parent has not learned of that, it takes as many epochs as a first training. One that is about
+    a segment learns, beside replay, what that segment's people have done since. Of what it passed over the version says
+    nothing, so that the next training still takes it as new (`fresh_from_s`).
 
     A job whose version is on record already is passed over.
     """
@@ -227,22 +229,27 @@ class TunerHandler:
         if not len(times_s):
             raise TrainingError("training needs at least one interaction of a person with a live state, got none")
         if parent is None:
-            return Split(times_s[0], times_s[0], float(np.nextafter(times_s[-1], np.inf)))
+            return Split(times_s[0], times_s[0], float(np.nextafter(times_s[-1], np.inf)), False)
         judged_from_s = float(parent.gate.get("hold_out_from_s", parent.at_s))
         fresh_from_s = float(parent.gate.get("fresh_from_s", judged_from_s))
-        unseen = times_s[np.searchsorted(times_s, max(judged_from_s, job.began_s)) :]
-        held = int(min(self._settings.gate.hold_out * data.window, MOST_HELD_OUT * len(unseen)))
+        began_s = max(job.began_s, job.changed_s)
+        unseen = times_s[np.searchsorted(times_s, max(judged_from_s, began_s)) :]
+        since = len(times_s) - int(np.searchsorted(times_s, began_s))
+        held = int(min(self._settings.gate.hold_out * min(since, data.window), MOST_HELD_OUT * len(unseen)))
         if not held:
             raise TrainingError(f"a refresh needs at least 2 interactions that {parent.version} has not learned")
         news_from_s = max(fresh_from_s, job.began_s) if job.segment else fresh_from_s
-        return Split(fresh_from_s, news_from_s, float(unseen[-held]))
+        return Split(fresh_from_s, news_from_s, float(unseen[-held]), began_s >= fresh_from_s)
 
     def _plan(self, job: TrainingJob, data: Gathered, parent: ModelVersion | None, scratch: Path, split: Split) -> Plan:
         learned = [event for event in data.log if event.at_s < split.hold_out_from_s]
         directory = self._store.fetch(parent) if parent else None
         old = list(NextItemLM.load(directory).item_ids) if directory else []
         item_ids = old + sorted({event.item_id for event in learned} - set(old))
-        adapts = self._settings.training.text_adapter and job.text  # a first version has nothing to be judged against
+        training = self._settings.training
+        if split.changed:
+            training = training.model_copy(update={"epochs": training.warm_up_epochs})
+        adapts = training.text_adapter and job.text  # a first version has nothing to be judged against
         return Plan(
             directory=scratch,
             histories=Histories.of(learned, item_ids, fresh_from_s=split.news_from_s, of_people=data.concerned),
@@ -250,7 +257,7 @@ class TunerHandler:
             text=data.vectors(item_ids),
             baskets=Baskets.of(data.past, item_ids, split.hold_out_from_s),
             model=self._settings.model,
-            training=self._settings.training,
+            training=training,
             seed=job.seed,
             parent=directory,
             wording=worded(self._bus, self._settings, data.base_dim) if directory and adapts else None,

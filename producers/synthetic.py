@@ -3,7 +3,8 @@
 Each item belongs to one topic and is titled with that topic's words, so that text tells topics apart. Within a topic
 popularity falls with rank to the power `-popularity`. A user draws most events from one topic (their interest), the
 rest from all. With `styles` above 1 each item has a style, too, which no text tells, and a user keeps to one of them
-within their interest. Kinds of change that can be planted, each known to the second:
+within their interest. With `sequence` above 0 so many events follow the person's event before: each topic has one that
+comes after it, in a ring of all of them. Kinds of change that can be planted, each known to the second:
 
 - *swap*: a user's interest becomes another at once; at times of their own, or all on `swap_day`;
 - *gradual*: it moves over to another evenly within `gradual_days`;
@@ -11,6 +12,7 @@ within their interest. Kinds of change that can be planted, each known to the se
 - *population*: the popularity ranks within every topic are drawn anew, for everybody;
 - *segment*: ranks and styles of one topic's items are drawn anew: what goes with what, and what is popular;
 - *tastes*: the same in every topic;
+- *sequence*: the ring is drawn anew: what is popular stays so, and what comes after what changes;
 - *arrivals*: items come into the catalogue, and among them are the most popular ones.
 
 A season that recurs is no change: on Saturdays and Sundays the share `weekend` of all events is of one topic.
@@ -26,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from heapq import merge
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -35,7 +37,8 @@ from numpy.typing import NDArray
 from stream.errors import LogError
 from stream.events import Interaction, Item, rfc3339
 
-Kind = Literal["swap", "gradual", "category", "population", "segment", "tastes", "arrivals"]
+Kind = Literal["swap", "gradual", "category", "population", "segment", "tastes", "sequence", "arrivals"]
+T = TypeVar("T")
 Lists = list[list[list[int]]]  # item numbers by topic and style, the most popular first
 
 DAY_S = 86_400.0
@@ -73,6 +76,8 @@ class Plan:
     swap_day: float | None = None  # of all swaps; None: each has a time of its own
     segment_day: float | None = None
     tastes_day: float | None = None
+    sequence: float = 0.0  # share of events whose topic is the one that comes after that of the person's last event
+    sequence_day: float | None = None
     arrivals_day: float | None = None
     arrivals: float = 0.1  # share of items that come on that day, if there is one
     styles: int = 1  # within each topic
@@ -93,6 +98,7 @@ class Plan:
             "says": (0 <= self.says <= 1, "between 0 and 1"),
             "styles": (1 <= self.styles <= self.items // len(NAMES), "between 1 and the items of a topic"),
             "arrivals": (0 <= self.arrivals <= 0.5, "between 0 and 0.5"),
+            "sequence": (0 <= self.sequence <= 1, "between 0 and 1"),
             "weekend": (0 <= self.weekend <= 1, "between 0 and 1"),
             "gradual": (0 <= self.gradual <= 1 - self.swaps, "between 0 and 1, with swaps"),
         }
@@ -155,6 +161,7 @@ class World:
         offsets_ms = np.sort(rng.integers(int(plan.days * DAY_S * 1000), size=plan.events))
         shelves = self._shelves(self._shuffles(rng))
         more = np.random.default_rng([plan.seed, 4])
+        walk, rings, last = np.random.default_rng([plan.seed, 7]), self._rings(), dict[int, int]()
         style, weekend = more.integers(plan.styles, size=plan.users).tolist(), int(more.integers(len(NAMES)))
         for number, (user, offset_ms) in enumerate(zip(users.tolist(), offsets_ms.tolist(), strict=True)):
             at_s = START_S + offset_ms / 1000
@@ -162,7 +169,10 @@ class World:
             topic = self.interest(user, at_s, rng.random()) if focused else int(rng.integers(len(NAMES)))
             if plan.weekend and int(offset_ms / 1000 / DAY_S) % 7 > 4 and more.random() < plan.weekend:
                 topic = weekend  # the first day of a log is a Monday
-            lists = next(lists for from_s, lists in reversed(shelves) if at_s >= from_s)[topic]
+            if plan.sequence and user in last and walk.random() < plan.sequence:
+                topic = _then(rings, at_s)[last[user]]
+            last[user] = topic
+            lists = _then(shelves, at_s)[topic]
             chosen = lists[style[user] if focused else -1]
             item = chosen[_power_law(rng, len(chosen), plan.popularity)]
             yield Interaction(
@@ -212,11 +222,17 @@ class World:
         """Changes of the catalogue, and when."""
         plan = self.plan
         return {"population": plan.population_day, "segment": plan.segment_day, "tastes": plan.tastes_day,
-                "arrivals": plan.arrivals_day}  # fmt: skip
+                "sequence": plan.sequence_day, "arrivals": plan.arrivals_day}  # fmt: skip
 
     def _changes_of(self, user_id: str) -> list[Change]:
         """The user's own changes and those of categories, in order of time."""
         return [c for c in self.changes if c.user_id in (user_id, "") and c.kind not in self._days()]
+
+    def _rings(self) -> list[tuple[float, list[int]]]:
+        """What comes after each topic, and from when on."""
+        rng = np.random.default_rng([self.plan.seed, 8])
+        from_s = [-np.inf, *(c.at_s for c in self.changes if c.kind == "sequence")]
+        return [(at_s, _ring(rng.permutation(len(NAMES)).tolist())) for at_s in from_s]
 
     def _shuffles(self, rng: np.random.Generator) -> list[list[list[int]]]:
         """Item numbers by popularity rank: before and after the population's change, per topic."""
@@ -243,6 +259,21 @@ class World:
                 away = set()
             shelves.append((change.at_s, _lists(ranks, style, away, plan.styles)))
         return shelves
+
+
+def _then(held: list[tuple[float, T]], at_s: float) -> T:
+    """Of what holds from some time on, in order, that which holds at `at_s`."""
+    return next(what for from_s, what in reversed(held) if at_s >= from_s)
+
+
+def _ring(order: list[int]) -> list[int]:
+    """What comes after each of the numbers that stand in this order.
+
+    >>> _ring([2, 0, 1])
+    [1, 2, 0]
+    """
+    after = dict(zip(order, order[1:] + order[:1], strict=True))
+    return [after[number] for number in range(len(order))]
 
 
 def _lists(ranks: list[list[int]], style: list[int], away: set[int], styles: int) -> Lists:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, fsum, lgamma, log, log1p
 
 import msgspec
@@ -35,6 +35,7 @@ class Reading:
     gain: float = 0.0  # in log rank, that a refresh for this reason is expected to bring while it serves
     segment: str = ""
     began_s: float = 0.0  # event time; 0: unknown
+    since: int = 0  # events tested since then
 
 
 def tail(count: int, shape: float, mean: float) -> float:
@@ -194,7 +195,7 @@ class Population:
     def settle(self) -> None:
         """What has risen has a consequence."""
         for stream in self.streams.values():
-            stream.answer()
+            stream.answer(self.events)
 
     def update(self, block: BlockLoss) -> list[str]:
         """Take one block; returns the streams in which a rise was found with those before it."""
@@ -219,7 +220,7 @@ class Population:
         found = []
         for name in names:
             stream = self.streams.setdefault(name, Rise())
-            if stream.update(block.blend - usual, block.at_s, self._limit(stream)):
+            if stream.update(block.blend - usual, block.at_s, self._limit(stream), self.events):
                 found.append(name)
         self.flagged += len(found)
         return found
@@ -263,14 +264,20 @@ def readings(
     moved = limits.reaction_events * max(share.alarms - share.expected, 0.0) / max(share.events, 1)
     many = share.p_value <= limits.p_value and share.alarms >= DOUBLED * share.expected
     return [
-        Reading("population", rise.size if rise else 0.0, 0.0, rise is not None, rise.size if rise else 0.0,
-                began_s=rise.began_s if rise else 0.0),
-        Reading("segment", part.size if part else 0.0, 0.0, part is not None, part.size * of if part else 0.0,
-                segment=named, began_s=part.began_s if part else 0.0),
+        _risen("population", rise, 1.0, population.events),
+        replace(_risen("segment", part, of, population.events), segment=named),
         Reading("users", share.p_value, limits.p_value, many, min(moved, 1.0)),
         Reading("new-items", unknown, limits.unknown_share, unknown >= limits.unknown_share, unknown),
         Reading("staleness", float(new_events), float(limits.most), True, age),
-    ]  # fmt: skip
+    ]
+
+
+def _risen(trigger: str, rise: Rise | None, of: float, events: int) -> Reading:
+    """Of the stream that the share `of` all blocks is in."""
+    if rise is None:
+        return Reading(trigger, 0.0, 0.0, False)
+    since = int(events - rise.began)
+    return Reading(trigger, rise.size, 0.0, rise.due(events), rise.size * of, began_s=rise.began_s, since=since)
 
 
 @dataclass(frozen=True, slots=True)

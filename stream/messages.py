@@ -193,6 +193,7 @@ class TrainingJob(Struct, frozen=True, array_like=True, tag="j1"):
     segment: str = ""  # whose people's news it learns, beside replay; "": everybody's
     began_s: float = 0.0  # event time at which what it answers began, as far as the evidence tells; 0: unknown
     text: bool = True  # the text encoder is adapted, too, where `training.text_adapter` is on
+    changed_s: float = 0.0  # event time of the newest change of the population that a job answered; 0: there is none
 
 
 class ModelVersion(Struct, frozen=True, array_like=True, tag="v1"):

@@ -15,6 +15,7 @@ TRIGGERS = (  # all reasons for a training
     "warm-up", "population", "segment", "users", "new-items", "staleness", "clock", "continuous"
 )  # fmt: skip
 OF_TASTE = ("population", "segment", "users")  # reasons that say nothing about texts
+OF_RISES = ("population", "segment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +23,18 @@ class Counts:
     """Interactions, as far as they matter for a decision."""
 
     new: int  # since the last training
-    all: int
-    unlearned: int  # after the live version's data
+    learned: int  # the live version's data: all of it, or after a change of the population what it holds of that
+    unlearned: int  # after them
     interval: int = 0  # between the last two trainings
 
     @property
     def age(self) -> float:
         """Of the live version, in e-folds by which the log has grown since its data ended.
 
-        >>> round(Counts(new=10, all=200, unlearned=100).age, 3)
+        >>> round(Counts(new=10, learned=100, unlearned=100).age, 3)
         0.693
         """
-        return log1p(self.unlearned / max(self.all - self.unlearned, 1))
+        return log1p(self.unlearned / max(self.learned, 1))
 
 
 def weigh(
@@ -58,7 +59,7 @@ def weigh(
         worth: what earlier refreshes say.
 
     >>> settings = Settings(trigger=Trigger(policy="clock", clock_events=100))
-    >>> worth, counts = Worth.of([], settings, 0.0), Counts(100, 900, 100)
+    >>> worth, counts = Worth.of([], settings, 0.0), Counts(100, 800, 100)
     >>> found = weigh(settings, Population(50_000), AlarmShare(1000, 0.001), 0.0, counts, worth)
     >>> [(reading.trigger, reading.now, reading.threshold, reading.crossed) for reading in found]
     [('clock', 100.0, 100.0, True)]
@@ -77,9 +78,10 @@ def weigh(
 
 
 def _weighed(reading: Reading, worth: Worth, counts: Counts, limits: Limits) -> Reading:
-    """With what it promises: what came of a sudden is there for an interval even right after a training."""
+    """With what it promises: what came of a sudden is there for an interval, or as long again as it has been there."""
     aged = reading.trigger == "staleness"
-    gain = worth.gain(reading.trigger, reading.size, counts.new if aged else max(counts.new, counts.interval))
+    events = counts.new if aged else max(counts.new, counts.interval, reading.since)
+    gain = worth.gain(reading.trigger, reading.size, events)
     due = aged and counts.new >= limits.most
     return replace(reading, gain=gain, crossed=due or (reading.crossed and gain >= worth.price))
 
@@ -90,18 +92,22 @@ def strongest(found: Sequence[Reading]) -> Reading | None:
     return max(crossed, key=lambda reading: reading.gain, default=None)
 
 
-def obstacle(trigger: Trigger, new_events: int, since_s: float, outstanding: bool) -> str:
-    """What a training would have to wait for, however good its reason: a name, or "" if nothing is in its way.
+def obstacle(trigger: Trigger, reason: str, new_events: int, since_s: float, outstanding: bool) -> str:
+    """What a training would have to wait for: a name, or "" if nothing is in its way.
+
+    A rise of the loss is not answered for the sake of new interactions, and how often it is follows from how long it
+    has been there (`stream.rises.Rise.due`).
 
     Args:
         trigger: the settings.
+        reason: for the training, one of `TRIGGERS`.
         new_events: interactions since the last training was decided.
         since_s: event time since then.
         outstanding: a training has not ended yet.
     """
     if outstanding:
         return "outstanding"
-    if trigger.policy != "clock" and new_events < trigger.min_new_events:
+    if trigger.policy != "clock" and reason not in OF_RISES and new_events < trigger.min_new_events:
         return "min_new_events"
     return "cool_down_s" if since_s < trigger.cool_down_s else ""
 

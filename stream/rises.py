@@ -21,7 +21,7 @@ LONGEST = 150  # values that the reference reaches back
 FEWEST = 10  # values before anything is flagged
 DELTA = 0.25  # a rise below this, in standard deviations of a value, is not looked for
 WIDEST = 4.0  # standard deviations at which a value, and a block, is cut
-TRIES = 2  # trainings that a rise may lead to
+TRIES = 3  # trainings that a rise may lead to
 RECENT = 20  # values over which the level after a rise is taken
 SLOTS = 28  # of a week: six hours each
 WEEK_S = 7 * 86_400.0
@@ -134,6 +134,8 @@ class Rise:
     after: float = 0.0
     risen: bool = False
     answered: int = 0  # trainings that it has led to
+    began: float = 0.0  # events tested when the sum was at its minimum, and at the newest of these trainings
+    answered_at: float = 0.0
 
     @property
     def size(self) -> float:
@@ -145,14 +147,31 @@ class Rise:
         """Page-Hinkley's, as it stands."""
         return self.sum - self.low
 
-    def update(self, value: float, at_s: float, limit: float) -> bool:
-        """Take one block; returns whether a rise is flagged with it, at Page-Hinkley's threshold `limit`."""
+    def due(self, events: int) -> bool:
+        """Whether a training may answer it, again if twice as many events came since it began as the last one saw.
+
+        >>> rise = Rise(risen=True, began=1_000.0)
+        >>> rise.answer(1_500); rise.due(1_900), rise.due(2_000)
+        (False, True)
+        """
+        return self.risen and (not self.answered or events - self.began >= 2 * (self.answered_at - self.began))
+
+    def update(self, value: float, at_s: float, limit: float, events: int = 0) -> bool:
+        """Take one block; returns whether a rise is flagged with it.
+
+        Args:
+            value: its loss.
+            at_s: event time.
+            limit: Page-Hinkley's threshold.
+            events: tested so far, of this stream or another that they are counted in.
+        """
         self.blocks += 1
         if self.n >= FEWEST:
             widest = WIDEST * sqrt(self.variance * BATCH)
             value = min(max(value, self.mean - widest), self.mean + widest)
         if not self.held and not self.statistic:
             self.began_s, self.before, self.after_n, self.after = at_s, self.mean, 0.0, 0.0
+            self.began = float(events)
         self.held, self.total = self.held + 1, self.total + value
         if self.held < BATCH:
             return False
@@ -160,23 +179,24 @@ class Rise:
         return self._take(mean, limit)
 
     def swap(self) -> None:
-        """Another model serves: nothing is known of its level, but how losses scatter.
+        """Another model serves: its blocks are not mixed with those before, and what they are held against stands.
 
-        A rise goes on all the same until the loss is back where it was: the new model may have seen little of it.
+        A rise goes on until the loss is back where it was, since the new model may have seen little of it; and one that
+        nobody has noticed yet is not forgotten. A better model lowers the level, which is learned like any other.
         """
+        self.held = self.total = 0.0
         if self.risen:
-            self.held = self.total = self.after_n = self.after = 0.0
-        else:
-            self.restart()
+            self.after_n = self.after = 0.0
 
     def restart(self) -> None:
         """Forget the level, and any rise."""
         self.n = self.mean = 0.0
         self._calm()
 
-    def answer(self) -> None:
+    def answer(self, events: int) -> None:
         """A training answers the rise. If that changes nothing, a later one may; after `TRIES` the level is usual."""
         self.answered += self.risen
+        self.answered_at = float(events)
         if self.answered >= TRIES:
             self.n, self.mean = float(FEWEST), self.after
             self._calm()

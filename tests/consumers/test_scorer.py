@@ -12,12 +12,13 @@ from consumers.people import Part, Person, Profile
 from consumers.scorer import ScorerHandler
 from consumers.shelf import NextItem
 from stream import events, messages, topics
+from stream.blend import MODEL
 from stream.clusters import group_of
 from stream.errors import BadRecord
 from stream.fatigue import REASON
 from stream.groups import EVERYBODY, STAGE
 from stream.linear import LinearModel, Table
-from stream.messages import Fresh, ItemVector, ModelHealth, ModelVersion, UserState
+from stream.messages import Fresh, ItemVector, ModelHealth, ModelVersion, Ruling, UserState
 from stream.records import Output, Record
 from stream.settings import Settings, load
 
@@ -91,9 +92,9 @@ class Driver:
         message.changed_s = self.changed_s.get(user, 0.0)
         return self.send(topics.USER_STATES, user, messages.encode(message))
 
-    def version(self, name: str, parent: str = "", live_at_s: float = 0.0) -> None:
+    def version(self, name: str, parent: str = "", live_at_s: float = 0.0, verdict: str = "promoted") -> None:
         record = ModelVersion(
-            name, "promoted", parent, 5.0, live_at_s, {}, "j", "clock", {}, name, "", "", 1, 1.0, 1, {}, 0.0
+            name, verdict, parent, 5.0, live_at_s, {}, "j", "clock", {}, name, "", "", 1, 1.0, 1, {}, 0.0
         )
         self.send(topics.MODEL_VERSIONS, name, messages.encode(record))
 
@@ -135,6 +136,8 @@ def state_of(scorer: ScorerHandler) -> Any:
         "swapped": (part.version, part.since_swap),
         "newcomers": part.newcomers,
         "population": part.population.numbers(),
+        "shadow": (part.shadow, part.shadow_blend and part.shadow_blend.weights.tolist()),
+        "in shadow": {user: p.open and p.open.shadow_gradient.tolist() for user, p in part.people.items()},
     }
 
 
@@ -207,6 +210,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
         for item in ITEMS:
             drive.item(item)
         drive.version("v1")
+        drive.version("v2", parent="v1", live_at_s=400.0, verdict="undecided")
     calm.attributes = shaken.attributes = {"u1": {"age": "20s", "land": "fr"}, "u2": {"age": "20s"}, "u3": {"age": "9"}}
     calm.changed_s = shaken.changed_s = {"u1": 150.0, "u2": 900.0, "u3": 1_000.0}
     for number, (user, at_s, items) in enumerate(random_log(60)):
@@ -217,6 +221,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
             for item in ITEMS:
                 fresh.item(item)
             fresh.version("v1")
+            fresh.version("v2", parent="v1", live_at_s=400.0, verdict="undecided")
             fresh.seq, fresh.offset, fresh.outputs = shaken.seq, shaken.offset, shaken.outputs
             fresh.attributes, fresh.changed_s = shaken.attributes, shaken.changed_s
             shaken = fresh
@@ -228,6 +233,7 @@ def test_a_restart_changes_nothing(crash: int, monkeypatch: pytest.MonkeyPatch) 
     assert state_of(calm.scorer) == state_of(shaken.scorer)
     assert all(person.ignored for person in calm.scorer.parts[0].people.values())
     assert calm.scorer.parts[0].people["u1"].odds != 0.0
+    assert calm.scorer.parts[0].shadow == "v2"
     assert [r.items for r in lists(calm.outputs)] == [r.items for r in lists(shaken.outputs)]
 
 
@@ -493,6 +499,62 @@ def test_what_was_compared_with_the_version_before_is_not_told_of_the_next() -> 
     assert [block.parent for block in part.since_health] == [None] * len(part.since_health)
     assert np.isnan(part.people["ann"].open.losses[3:]).all()
     assert (part.version, part.since_swap) == ("v3", 1)
+
+
+class Opposite(Model):
+    """Likes what the other one does not."""
+
+    def user_vector(self, item_vectors: Any, times_s: Any) -> Any:
+        return np.array([-1.0, 0.0, 0.0, 0.0], np.float32)
+
+
+def in_shadow() -> Driver:
+    """v1 likes what nobody takes, and v2, in shadow, what they do take."""
+
+    def loader(version: ModelVersion) -> "Future[NextItem]":
+        future: Future[NextItem] = Future()
+        future.set_result(Model() if version.version == "v1" else Opposite())
+        return future
+
+    drive = Driver(ScorerHandler(settings(health_events=5), loader))
+    for item in ITEMS[:9]:
+        drive.item(item)
+    drive.version("v1")
+    rng = np.random.default_rng(0)
+    for at_s in range(0, 6_000, 30):
+        if at_s == 3_000:
+            drive.version("v2", parent="v1", verdict="undecided")
+        drive.buy(f"u{at_s % 4}", float(at_s), ITEMS[rng.integers(9) if at_s < 600 else rng.integers(3)])
+    return drive
+
+
+def test_a_candidate_in_shadow_has_weights_of_its_own_and_keeps_them_when_it_serves() -> None:
+    drive = in_shadow()
+    part = drive.scorer.parts[0]
+    assert part.shadow_blend is not None
+    theirs, own = part.shadow_blend.weights.copy(), part.blend.weights.copy()
+    assert theirs[0, MODEL] > own[0, MODEL] + 0.05  # what was learned of v1 says nothing good of a model
+    health = [messages.decode(ModelHealth, o.value) for o in drive.outputs if o.topic == topics.MODEL_HEALTH]
+    gains = [(block.at_s, block.shadow) for h in health for block in h.blocks]
+    assert {gain is None for at_s, gain in gains if at_s < 3_000} == {True}
+    assert {gain is None for at_s, gain in gains if at_s > 3_100} == {False}
+    ruling = Ruling("v2", "promoted", 6_000.0, 0.0, "it is better", {})
+    drive.send(topics.MODEL_VERSIONS, ruling.key.decode(), messages.encode(ruling))
+    drive.buy("new", 6_001.0, "i1")
+    assert [part.version, part.shadow, part.shadow_blend] == ["v2", "", None]
+    assert np.abs(part.blend.weights - theirs).max() < np.abs(part.blend.weights - own).max()
+
+
+def test_a_candidate_that_leaves_the_shadow_in_vain_leaves_nothing() -> None:
+    drive = in_shadow()
+    part = drive.scorer.parts[0]
+    own = part.blend
+    ruling = Ruling("v2", "refused", 6_000.0, 0.0, "it is not", {})
+    drive.send(topics.MODEL_VERSIONS, ruling.key.decode(), messages.encode(ruling))
+    drive.buy("new", 6_001.0, "i1")
+    assert [part.version, part.shadow, part.shadow_blend] == ["v1", "", None]
+    assert part.blend is own
+    assert not any(p.open.shadow_gradient.any() for p in part.people.values() if p.open)
 
 
 def test_what_another_scorer_learned_counts_too() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -202,11 +204,51 @@ def test_what_refreshes_gained_moves_the_next(past: list[Record], expected: int)
     assert issued == [expected]
 
 
-def test_losses_of_another_version_are_no_evidence() -> None:
+@pytest.mark.parametrize("level", [-3.0, 1.0])
+def test_a_swap_neither_hides_a_rise_nor_is_one(level: float) -> None:
     made, rng = warm(TriggerHandler(settings())), np.random.default_rng(0)
     drive(made, [health(n, blocks=losses(-1.0, rng)) for n in range(6, 40)])
-    drive(made, [health(n, live="v2", blocks=losses(1.0, rng)) for n in range(40, 99)])
-    assert made.figures()["alarms_total", "population", "page_hinkley"] == 0
+    drive(made, [health(n, live="v2", blocks=losses(level, rng)) for n in range(40, 99)])
+    assert made.figures()["alarms_total", "population", "page_hinkley"] == (level > -1.0)
+
+
+def timed(loss: float, at_s: float, rng: np.random.Generator) -> list[BlockLoss]:
+    """Blocks of one health record, within the second before it."""
+    return [msgspec.structs.replace(one, at_s=at_s - 1.0) for one in losses(loss, rng)]
+
+
+def test_a_rise_is_answered_again_when_what_came_since_has_doubled_and_the_log_begins_anew() -> None:
+    made, rng = warm(TriggerHandler(settings(step_worth=0.5))), np.random.default_rng(0)
+    issued: list[TrainingJob] = []
+    for n in range(6, 90):
+        out = jobs(drive(made, [health(n, blocks=timed(-1.0 if n < 40 else 2.0, n * 1_000.0, rng))]))
+        issued += out
+        drive(made, [version(f"v{job.job_id[1:]}", job.job_id, "refused", "v1") for job in out])
+    rises = [job for job in issued if job.trigger == "population"]
+    assert len(rises) == 3
+    assert {job.changed_s for job in issued if job.at_s < rises[0].at_s} <= {0.0}
+    assert {job.changed_s for job in issued if job.at_s >= rises[0].at_s} == {rises[0].began_s}
+    assert rises[0].began_s == pytest.approx(39_000.0, abs=2_000.0)
+    since = [job.at_s - 40_000.0 for job in rises]
+    assert since[0] <= 4_000.0
+    assert [later >= 2 * sooner - 2_000.0 for sooner, later in itertools.pairwise(since)] == [True, True]
+    seen = made._state
+    assert seen.changed_events == rises[0].horizon[0]
+    counts = made._counts(messages.decode(ModelVersion, version().value))
+    assert (counts.learned, counts.unlearned) == (300, 89 * EACH - seen.changed_events)  # it knows nothing of since
+
+
+def test_what_a_fallen_version_did_is_no_change_of_the_world() -> None:
+    made, rng = second(TriggerHandler(settings(step_worth=0.01))), np.random.default_rng(1)
+    n, out = 6, list[Output]()
+    for n in range(6, 40):
+        out += drive(made, [health(n, live="v2", blocks=timed(-1.0 if n < 30 else 2.0, n * 1_000.0, rng))])
+        drive(made, [version(f"v{10 + int(job.job_id[1:])}", job.job_id, "refused", "v2") for job in jobs(out)])
+    assert made._state.changed_s > 0
+    while not rulings(out):
+        n += 1
+        out += drive(made, [health(n, live="v2", blocks=compared(rng, 0.2))])
+    assert (made._state.changed_s, made._state.changed_events) == (0.0, 0)
 
 
 def test_an_unusual_share_of_alarms_triggers() -> None:

@@ -72,7 +72,7 @@ class World:
 
     def __init__(self, path: Path, train: Callable[[Plan, Progress], Outcome] = in_process, **overrides: Any) -> None:
         small = {"dim": 8, "layers": 1, "heads": 2, "context": 8, "dropout": 0.1}
-        quick = {"warm_up_epochs": 2, "epochs": 2, "batch_size": 16, "window_events": 300}
+        quick = {"warm_up_epochs": 2, "epochs": 1, "batch_size": 16, "window_events": 300}
         settings: dict[str, Any] = {"model": small, "training": quick, "store": {"path": str(path)}}
         self.settings: Settings = load(None, **(settings | {"gate": {"bootstrap": 100}} | overrides))
         self.bus, self.store = MemoryBus(), ModelStore(self.settings.store)
@@ -177,17 +177,23 @@ def learned(plan: Plan) -> list[float]:
     return sorted(plan.histories.times_s[plan.histories.fresh].tolist())
 
 
-def test_what_answers_a_change_holds_out_half_of_what_came_since(world: World) -> None:
+@pytest.mark.parametrize("scope", [{"began_s": 35 * 60.0}, {"changed_s": 35 * 60.0}])
+def test_after_a_change_a_share_of_what_came_since_is_held_out_and_the_rest_learned_as_at_first(
+    world: World, scope: dict[str, float]
+) -> None:
     world.tuned("warm-up")
     walks(world.bus, 20, 40)
-    second = world.tuned("refresh", "v1", gain=0.2, began_s=36 * 60.0)
-    assert (learned(world.plans[1])[0], learned(world.plans[1])[-1]) == (20 * 60.0, 37 * 60.0 + 0.029)
-    assert len(world.plans[1].histories) == 38 * 30  # the rest is there for replay
-    assert second.gate["hold_out_from_s"] == 38 * 60.0
+    second = world.tuned("refresh", "v1", gain=0.2, **scope)
+    assert second.gate["hold_out_from_s"] == 39 * 60.0  # a fifth of five rounds
+    assert (learned(world.plans[1])[0], learned(world.plans[1])[-1]) == (20 * 60.0, 38 * 60.0 + 0.029)
+    assert len(world.plans[1].histories) == 39 * 30  # the rest is there for replay
+    epochs = [plan.training.epochs for plan in world.plans]
+    assert epochs[1] == world.plans[1].training.warm_up_epochs > epochs[0]
     walks(world.bus, 40, 50)
-    world.tuned("refresh", "v2", gain=0.2)
-    assert learned(world.plans[2])[0] == 38 * 60.0  # what was held out is new to the next
+    world.tuned("refresh", "v2", gain=0.2, **scope)
+    assert learned(world.plans[2])[0] == 39 * 60.0  # what was held out is new to the next
     assert world.asked[1][1] == 48 * 60.0  # nothing is held out that the parent has learned
+    assert world.plans[2].training.epochs == epochs[0]  # its parent has learned of the change
 
 
 def test_a_segments_training_learns_the_news_of_its_people(world: World) -> None:

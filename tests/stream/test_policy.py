@@ -17,7 +17,7 @@ def weighed(
     settings: Settings, new_events: int, share: AlarmShare | None = None, unknown: float = 0.0, interval: int = 0
 ) -> Any:
     share = share or AlarmShare(1_000, 0.001)
-    counts = policy.Counts(new_events, 20_000 + new_events, new_events, interval)
+    counts = policy.Counts(new_events, 20_000, new_events, interval)
     return policy.weigh(settings, Population(50_000), share, unknown, counts, Worth.of([], settings, 0.0))
 
 
@@ -69,28 +69,33 @@ def test_evidence_that_is_not_there_is_worth_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("new_events", "since_s", "outstanding", "expected"),
+    ("reason", "new_events", "since_s", "outstanding", "expected"),
     [
-        (100, inf, False, ""),
-        (99, inf, False, "min_new_events"),
-        (100, 59.0, False, "cool_down_s"),
-        (100, 60.0, False, ""),
-        (99, 0.0, True, "outstanding"),
+        ("staleness", 100, inf, False, ""),
+        ("staleness", 99, inf, False, "min_new_events"),
+        ("population", 99, inf, False, ""),
+        ("segment", 99, 59.0, False, "cool_down_s"),
+        ("users", 100, 59.0, False, "cool_down_s"),
+        ("users", 100, 60.0, False, ""),
+        ("population", 99, 0.0, True, "outstanding"),
     ],
 )
-def test_what_holds_a_training_back(new_events: int, since_s: float, outstanding: bool, expected: str) -> None:
-    assert policy.obstacle(Trigger(min_new_events=100, cool_down_s=60.0), new_events, since_s, outstanding) == expected
+def test_what_holds_a_training_back(
+    reason: str, new_events: int, since_s: float, outstanding: bool, expected: str
+) -> None:
+    trigger = Trigger(min_new_events=100, cool_down_s=60.0)
+    assert policy.obstacle(trigger, reason, new_events, since_s, outstanding) == expected
 
 
 def test_a_clock_is_held_back_by_its_own_count_only() -> None:
-    assert policy.obstacle(Trigger(policy="clock", clock_events=10, min_new_events=100), 10, inf, False) == ""
+    assert policy.obstacle(Trigger(policy="clock", clock_events=10, min_new_events=100), "clock", 10, inf, False) == ""
 
 
 def test_age_is_that_of_what_is_live_not_of_the_last_training() -> None:
     rules, share = load(trigger={"step_worth": 1.0}), AlarmShare(1_000, 0.001)
 
     def age(unlearned: int) -> Reading:
-        counts = policy.Counts(3_000, 20_000, unlearned)
+        counts = policy.Counts(3_000, 20_000 - unlearned, unlearned)
         found = policy.weigh(rules, Population(50_000), share, 0.0, counts, Worth.of([], rules, 0.0))
         return next(reading for reading in found if reading.trigger == "staleness")
 

@@ -54,20 +54,39 @@ def test_after_its_consequence_the_new_level_is_usual() -> None:
     fed(rise, rng.normal(4, 2, 2_000))
     assert fed(rise, rng.normal(6, 2, 400))
     left = []
-    for _ in range(2):
-        rise.answer()
+    for events in (2_400, 2_800, 3_600):
+        rise.answer(events)
         left.append(rise.risen)
-    assert left == [True, False]  # a second training may do what the first did not
+    assert left == [True, True, False]  # a later training may do what the first did not
     assert rise.mean == pytest.approx(6.0, abs=0.3)
     assert fed(rise, rng.normal(6, 2, 4_000)) == []
 
 
-def test_another_model_starts_at_its_own_level() -> None:
+def test_a_swap_hides_no_rise() -> None:
     rng, rise = np.random.default_rng(5), Rise()
     fed(rise, rng.normal(4, 2, 2_000))
-    rise.swap()
-    assert fed(rise, rng.normal(9, 2, 4_000)) == []
-    assert fed(rise, rng.normal(10, 2, 1_000))
+    assert fed(rise, rng.normal(6, 2, 15)) == []
+    rise.swap()  # another version serves before anything was noticed
+    assert fed(rise, rng.normal(6, 2, 200))
+    assert rise.size == pytest.approx(2.0, abs=0.8)
+    better = Rise()
+    fed(better, rng.normal(4, 2, 2_000))
+    better.swap()
+    assert fed(better, rng.normal(3, 2, 4_000)) == []
+    assert better.mean == pytest.approx(3.0, abs=0.2)  # its level is learned
+
+
+def test_a_rise_is_answered_again_when_what_came_since_has_doubled() -> None:
+    rng, rise = np.random.default_rng(6), Rise()
+    for i, loss in enumerate([*rng.normal(4, 2, 2_000), *rng.normal(6, 2, 200)]):
+        rise.update(loss, float(i), 16.0, events=3 * i)
+    assert rise.began == pytest.approx(6_000, abs=90)
+    since = int(rise.began)
+    assert rise.due(since + 600)
+    rise.answer(since + 700)
+    assert [rise.due(since + n) for n in (1_399, 1_401)] == [False, True]
+    rise.restart()
+    assert not rise.due(since + 9_999)
 
 
 def test_nothing_is_flagged_before_enough_was_seen() -> None:
