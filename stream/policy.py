@@ -78,9 +78,12 @@ def weigh(
 
 
 def _weighed(reading: Reading, worth: Worth, counts: Counts, limits: Limits) -> Reading:
-    """With what it promises: what came of a sudden is there for an interval, or as long again as it has been there."""
+    """With what it promises, for as long again as the last version has served, or a rise has been there.
+
+    What else came of a sudden is there for an interval even right after a training.
+    """
     aged = reading.trigger == "staleness"
-    events = counts.new if aged else max(counts.new, counts.interval, reading.since)
+    events = reading.since or (counts.new if aged else max(counts.new, counts.interval))
     gain = worth.gain(reading.trigger, reading.size, events)
     due = aged and counts.new >= limits.most
     return replace(reading, gain=gain, crossed=due or (reading.crossed and gain >= worth.price))
