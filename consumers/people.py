@@ -211,7 +211,7 @@ class SavedPerson(Struct, array_like=True, tag="p5"):
     odds: float = 0.0
 
 
-class SavedPart(Struct, array_like=True, tag="s5"):
+class SavedPart(Struct, array_like=True, tag="s6"):
     """`Part` on the wire. Topic scorer-states, key `part`."""
 
     weights: list[float]

@@ -26,7 +26,7 @@ class Waiting(Struct, frozen=True, array_like=True, order=True):
     offset: int
 
 
-class TriggerState(Struct, array_like=True, tag="g3"):
+class TriggerState(Struct, array_like=True, tag="g4"):
     """Everything the trigger knows beyond the records of model-versions."""
 
     seen: dict[int, Seen]  # health records taken into account, by partition

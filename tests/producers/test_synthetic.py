@@ -118,6 +118,30 @@ def test_arrivals_come_on_their_day_and_come_first() -> None:
     assert sum(after[item] for item in new) > after.total() / 3
 
 
+def test_what_comes_after_what_changes_and_what_is_popular_does_not() -> None:
+    plan = {"users": 40, "items": 80, "events": 12_000, "swaps": 0.0, "gradual": 0.0, "sequence": 0.7}
+    world = World(Plan(**plan, sequence_day=45.0))  # type: ignore[arg-type]
+    (change,) = world.changes
+    assert (change.kind, change.user_id) == ("sequence", "")
+    topic = {item.item_id: item.categories[0] for item in world.items}
+    rings, popular = [], []
+    for late in (False, True):
+        follows, last = {name: Counter[str]() for name in NAMES}, dict[str, str]()
+        events = [e for e in world.interactions() if (e.at_s >= change.at_s) == late]
+        for e in events:
+            now = topic[e.item_id or ""]
+            if e.user_id in last:
+                follows[last[e.user_id]][now] += 1
+            last[e.user_id] = now
+        ring = {name: found.most_common(1)[0] for name, found in follows.items()}
+        assert all(0.65 < n / follows[name].total() < 0.85 for name, (_, n) in ring.items())
+        assert {after for after, _ in ring.values()} == set(NAMES)  # each comes after one
+        rings.append({name: after for name, (after, _) in ring.items()})
+        popular.append({item for item, _ in Counter(e.item_id for e in events).most_common(8)})
+    assert sum(rings[0][name] == rings[1][name] for name in NAMES) < 4
+    assert len(popular[0] & popular[1]) >= 6
+
+
 def test_weekends_recur() -> None:
     world = World(Plan(users=40, items=80, events=6_000, swaps=0.0, gradual=0.0, focus=0.0, weekend=0.8))
     topic = {item.item_id: item.categories[0] for item in world.items}
@@ -136,6 +160,7 @@ def test_weekends_recur() -> None:
         ({"items": 7}, "synthetic items must be at least 8, one for each topic, got 7"),
         ({"styles": 101}, "synthetic styles must be between 1 and the items of a topic, got 101"),
         ({"arrivals": 0.6}, r"synthetic arrivals must be between 0 and 0\.5, got 0\.6"),
+        ({"sequence": -0.1}, r"synthetic sequence must be between 0 and 1, got -0\.1"),
         ({"weekend": 1.1}, r"synthetic weekend must be between 0 and 1, got 1\.1"),
         ({"swaps": 0.7, "gradual": 0.4}, r"synthetic gradual must be between 0 and 1, with swaps, got 0\.4"),
     ],
