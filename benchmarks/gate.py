@@ -20,11 +20,11 @@ people, drawn likewise; with `--same-people` over other blocks of the same.
 `forgetting`: made candidates that gain much with a fifth of the people, who drifted, and lose with all others.
 
 `planted`: the first version learns what was before a change, the refresh `FRESH` events that came after it; an open
-one goes on in shadow over the events that follow. In made logs tastes, popularity, a category, a segment or what comes
-after what changes, or new items come; in the log that was named half of the items trade places (`relabelled`, see
-`benchmarks.splice`), which items follows from the seed. The job knows when the change was, as the trigger finds it
-(`benchmarks/population.py`). Beside each verdict stands what the candidate gained over all those later events, which no
-verdict has seen: it is `worth_it` where the lower bound of that is above zero.
+one goes on in shadow over the events that follow. In made logs tastes, popularity, a category or what comes after what
+change; in the log that was named half of the items trade places (`relabelled`, see `benchmarks.splice`), which items
+follows from the seed.
+Beside each verdict stands what the candidate gained over all those later events, which no verdict has seen: it is
+`worth_it` where the lower bound of that is above zero.
 """
 
 from __future__ import annotations
@@ -299,8 +299,7 @@ def planted_run(it: Changed, seed: int) -> dict[str, Any]:
         shop.feed(it.items, it.log[: it.first])
         shop.trained("warm-up", it.log[it.first - 1].at_s, seed=seed)
         shop.feed([], it.log[it.first : ready])
-        changed_s = it.log[it.first].at_s if it.kind != "none" else 0.0
-        real = shop.refreshed("v1", it.log[ready - 1], it.log[ready:], seed, changed_s)
+        real = shop.refreshed("v1", it.log[ready - 1], it.log[ready:], seed)
         row, _ = row_of(real, real.candidate, it.kind, seed)
         later = judge(real.paired(real.candidate, later=True), it.settings.gate, seed).numbers
     row |= {f"{name}_later": round(later[name], 4) for name in ("gain", "mrr_change")}

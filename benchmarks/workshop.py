@@ -111,31 +111,23 @@ class Workshop:
         made.mkdir()
         return made
 
-    def trained(self, kind: str, at_s: float, parent: str = "", seed: int = 0, changed_s: float = 0.0) -> ModelVersion:
+    def trained(self, kind: str, at_s: float, parent: str = "", seed: int = 0) -> ModelVersion:
         """Carry out a job with everything there is; the version's record."""
         number = len(self.run.versions) + 1
         horizon = self.run.bus.ends(topics.INTERACTIONS)
-        job = TrainingJob(f"j{number}", at_s, kind, "clock", {}, horizon, {}, parent, seed, changed_s=changed_s)
+        job = TrainingJob(f"j{number}", at_s, kind, "clock", {}, horizon, {}, parent, seed)
         self.run.feed([Output(topics.TRAINING_JOBS, job.job_id.encode(), encode(job))])
         made = self.run.versions[-1]
         if not isinstance(made, ModelVersion):
             raise TypeError(f"the newest record must be a version, got {made!r}")
         return made
 
-    def refreshed(
-        self,
-        parent: str,
-        before: Interaction,
-        rest: Sequence[Interaction],
-        seed: int = 0,
-        changed_s: float = 0.0,
-    ) -> Refresh:
+    def refreshed(self, parent: str, before: Interaction, rest: Sequence[Interaction], seed: int = 0) -> Refresh:
         """A refresh of `parent` with everything there is, up to `before`, and all that is needed to judge others.
 
-        The `rest` of the log is played afterwards, for the shadow stage. With `changed_s` the population has changed at
-        that time, and the trigger knows.
+        The `rest` of the log is played afterwards, for the shadow stage.
         """
-        version = self.trained("refresh", before.at_s, parent, seed, changed_s)
+        version = self.trained("refresh", before.at_s, parent, seed)
         asked = self.asked[-1]
         self.feed([], rest)
         horizon = self.run.bus.ends(topics.INTERACTIONS)

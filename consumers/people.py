@@ -135,8 +135,8 @@ class Part:
     segment: int = 0  # log records since the rows were last written whole
     deadlines: list[tuple[float, str]] = field(default_factory=list)  # heap of open blocks
 
-    def serve(self, version: str, shadow: str) -> None:
-        """Count an interaction under `version`, with a candidate in shadow or none ("").
+    def serve(self, version: str, shadow: str) -> bool:
+        """Count an interaction under `version`, with a candidate in shadow or none (""); True if that is another one.
 
         What was compared with another one before says nothing of it. A candidate that leaves the shadow to serve keeps
         the weights with which it won.
@@ -154,13 +154,15 @@ class Part:
                 if person.open:
                     person.open.losses[COMPANIONS] = np.nan
                     self.dirty.add(user_id)
-        if shadow != self.shadow:
+        turned = shadow != self.shadow
+        if turned:
             self.shadow, self.shadow_blend = shadow, self.blend.copy() if shadow else None
             for user_id, person in self.people.items():
                 if person.open:
                     person.open.shadow_gradient, person.open.losses[OF_SHADOW] = zeros(), np.nan
                     self.dirty.add(user_id)
         self.since_swap += 1
+        return turned
 
     def learn(self, opened: Open) -> None:
         """Let the weights follow a block, and those that a candidate in shadow would have."""

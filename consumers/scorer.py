@@ -217,7 +217,8 @@ class ScorerHandler:
             self._close(part, state.user_id, person)
         if self.shelf.advance(part.clock_s):
             self.examiner.epoch += 1
-        part.serve(self.shelf.live.version.version if self.shelf.live else "", self.shelf.shadow_name)
+        if part.serve(self.shelf.live.version.version if self.shelf.live else "", self.shelf.shadow_name):
+            self.examiner.epoch += 1
         if not fresh.item_id:
             return  # a search, say: nothing to test or to learn
         item = self._item(fresh.item_id, part)

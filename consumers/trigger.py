@@ -273,12 +273,13 @@ class TriggerHandler:
         job_id = f"j{1 + sum(state.jobs.values())}"
         horizon = {partition: seen.through + 1 for partition, seen in sorted(state.seen.items())}
         since = state.job.horizon if state.job else {}
-        evidence = numbers(found)
+        evidence, epochs = numbers(found), 0
         if reason.size:
+            epochs = policy.epochs(self._settings.training, reason, self._worth.price)
             evidence |= {"size": reason.size, "gain": reason.gain, "price": self._worth.price}
         job = TrainingJob(job_id, self._state.now_s, kind, reason.trigger, evidence, horizon, since, parent,
                           policy.seed_of(self._settings.seed, job_id), reason.segment, reason.began_s,
-                          reason.trigger not in policy.OF_TASTE, state.changed_s)  # fmt: skip
+                          reason.trigger not in policy.OF_TASTE, state.changed_s, epochs)  # fmt: skip
         self.journal.append({"event": "training-decided", "job": job_id, "kind": kind, "trigger": reason.trigger,
                              "parent": parent, "new_events": self._state.new_events, "people_of": reason.segment,
                              "began_s": reason.began_s, **evidence})  # fmt: skip

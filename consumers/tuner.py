@@ -63,7 +63,6 @@ class Split:
     fresh_from_s: float  # the parent has not learned what is newer as new
     news_from_s: float  # what this training learns as new begins here
     hold_out_from_s: float  # and ends here
-    changed: bool  # something has changed that the parent has not learned
 
     def kept(self, job: TrainingJob) -> dict[str, float]:
         """What the version's record says of it."""
@@ -95,9 +94,8 @@ class TunerHandler:
     Whatever comes of a refresh, it calibrates the drift detector of single people with the past that it learned from.
 
     A job that knows when what it answers began, or when the population changed last, holds out `gate.hold_out` of what
-    came since; while the parent has not learned of that, it takes as many epochs as a first training. One that is about
-    a segment learns, beside replay, what that segment's people have done since. Of what it passed over the version says
-    nothing, so that the next training still takes it as new (`fresh_from_s`).
+    came since; one that is about a segment learns, beside replay, what that segment's people have done since. Of what
+    it passed over the version says nothing, so that the next training still takes it as new (`fresh_from_s`).
 
     A job whose version is on record already is passed over.
     """
@@ -229,7 +227,7 @@ class TunerHandler:
         if not len(times_s):
             raise TrainingError("training needs at least one interaction of a person with a live state, got none")
         if parent is None:
-            return Split(times_s[0], times_s[0], float(np.nextafter(times_s[-1], np.inf)), False)
+            return Split(times_s[0], times_s[0], float(np.nextafter(times_s[-1], np.inf)))
         judged_from_s = float(parent.gate.get("hold_out_from_s", parent.at_s))
         fresh_from_s = float(parent.gate.get("fresh_from_s", judged_from_s))
         began_s = max(job.began_s, job.changed_s)
@@ -239,7 +237,7 @@ class TunerHandler:
         if not held:
             raise TrainingError(f"a refresh needs at least 2 interactions that {parent.version} has not learned")
         news_from_s = max(fresh_from_s, job.began_s) if job.segment else fresh_from_s
-        return Split(fresh_from_s, news_from_s, float(unseen[-held]), began_s >= fresh_from_s)
+        return Split(fresh_from_s, news_from_s, float(unseen[-held]))
 
     def _plan(self, job: TrainingJob, data: Gathered, parent: ModelVersion | None, scratch: Path, split: Split) -> Plan:
         learned = [event for event in data.log if event.at_s < split.hold_out_from_s]
@@ -247,8 +245,8 @@ class TunerHandler:
         old = list(NextItemLM.load(directory).item_ids) if directory else []
         item_ids = old + sorted({event.item_id for event in learned} - set(old))
         training = self._settings.training
-        if split.changed:
-            training = training.model_copy(update={"epochs": training.warm_up_epochs})
+        if job.epochs:
+            training = training.model_copy(update={"epochs": job.epochs})
         adapts = training.text_adapter and job.text  # a first version has nothing to be judged against
         return Plan(
             directory=scratch,

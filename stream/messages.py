@@ -194,6 +194,7 @@ class TrainingJob(Struct, frozen=True, array_like=True, tag="j1"):
     began_s: float = 0.0  # event time at which what it answers began, as far as the evidence tells; 0: unknown
     text: bool = True  # the text encoder is adapted, too, where `training.text_adapter` is on
     changed_s: float = 0.0  # event time of the newest change of the population that a job answered; 0: there is none
+    epochs: int = 0  # of a refresh; 0: as many as the settings say
 
 
 class ModelVersion(Struct, frozen=True, array_like=True, tag="v1"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import log1p
 
 from stream.evidence import AlarmShare, Limits, Population, Reading, readings
-from stream.settings import Settings, Trigger
+from stream.settings import Settings, Training, Trigger
 from stream.worth import Worth
 
 TRIGGERS = (  # all reasons for a training
@@ -78,15 +78,30 @@ def weigh(
 
 
 def _weighed(reading: Reading, worth: Worth, counts: Counts, limits: Limits) -> Reading:
-    """With what it promises, for as long again as the last version has served, or a rise has been there.
+    """With what it promises: for as long again as the last version has served, a rise no longer than it has been there.
 
-    What else came of a sudden is there for an interval even right after a training.
+    What came of a sudden is there for an interval even right after a training.
     """
     aged = reading.trigger == "staleness"
-    events = reading.since or (counts.new if aged else max(counts.new, counts.interval))
+    events = counts.new if aged else max(counts.new, counts.interval)
+    events = min(events, reading.since) if reading.trigger in OF_RISES else events
     gain = worth.gain(reading.trigger, reading.size, events)
     due = aged and counts.new >= limits.most
     return replace(reading, gain=gain, crossed=due or (reading.crossed and gain >= worth.price))
+
+
+def epochs(training: Training, reading: Reading, price: float) -> int:
+    """Of the refresh that answers it: the usual ones, after a rise as many as it promises to pay, as at first at most.
+
+    What has changed is not refined but learned; how much there is to learn its promise tells.
+
+    >>> small, large = (Reading("population", 0.5, 0.0, True, 0.5, gain) for gain in (100.0, 500.0))
+    >>> [epochs(Training(epochs=2, warm_up_epochs=12), reading, 100.0) for reading in (small, large)]
+    [2, 10]
+    """
+    if reading.trigger not in OF_RISES or price <= 0:
+        return training.epochs
+    return max(training.epochs, min(int(training.epochs * reading.gain / price), training.warm_up_epochs))
 
 
 def strongest(found: Sequence[Reading]) -> Reading | None:

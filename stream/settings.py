@@ -110,7 +110,9 @@ class Trigger(Section):
         "drift", description="what starts a refresh: evidence, a count, as often as allowed, nothing"
     )
     warm_up_events: int = Field(20_000, ge=1, description="interactions before the first training")
-    min_new_events: int = Field(5_000, ge=1, description="interactions between two trainings, at least")
+    min_new_events: int = Field(
+        5_000, ge=1, description="interactions between two trainings, at least, but for a rise of the loss"
+    )
     cool_down_s: float = Field(0.0, ge=0, description="event time between two trainings, at least")
     clock_events: int = Field(20_000, ge=1, description="policy clock: train every so many interactions")
     max_staleness_events: int = Field(100_000, ge=1, description="policy drift: train at the latest after so many")
@@ -152,7 +154,11 @@ class Training(Section):
     window_events: int = Field(20_000, ge=100, description="newest interactions that a refresh sees")
     replay_ratio: float = Field(2.0, ge=0, description="old interactions replayed per new one, about: whole windows")
     warm_up_epochs: int = Field(12, ge=1, description="epochs of the first training")
-    epochs: int = Field(2, ge=1, description="epochs of a refresh")
+    epochs: int = Field(
+        2,
+        ge=1,
+        description="epochs of a refresh; up to warm_up_epochs for a rise of the loss that promises to pay for them",
+    )
     max_steps: int = Field(
         1_400, ge=1, description="optimiser steps of the first training, at most; capped in steps, not seconds"
     )
