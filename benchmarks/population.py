@@ -70,8 +70,7 @@ class Recorder:
     def _play(self, kind: str, seed: int) -> None:
         made = worlds.world(kind, seed, self.length)
         log = list(made.interactions())
-        apart = kind in worlds.CALM and kind != "null"
-        together = [] if apart or kind == "arrivals" else [k for k in worlds.PLANTS if k != "arrivals"]
+        together = [] if kind in worlds.APART else [k for k in worlds.PLANTS if k not in worlds.APART]
         with tempfile.TemporaryDirectory() as scratch, patch.object(ScorerHandler, "_listed", worlds.unlisted):
             _, before = warm_up(log, repeats=True)
             settings = _adapted(worlds.settings(seed, policy="never"), before, Path(scratch))

@@ -32,11 +32,12 @@ PLANTS: dict[str, dict[str, Any]] = {
     "sequence": {"sequence": 0.7, "sequence_day": CHANGE_DAY},  # what comes after what
     "arrivals": {"arrivals_day": CHANGE_DAY},  # new items
 }
+APART = ("arrivals", "sequence", "weekend")  # of all kinds: these differ from the others before the change, too
 CALM: dict[str, dict[str, Any]] = {"null": {}, "weekend": {"weekend": 0.4}}  # nothing to be found
 
 
 def world(kind: str, seed: int, events: int) -> World:
-    """A log of one kind; up to the change it is that of `null`, but for arrivals and weekends."""
+    """A log of one kind; up to the change it is that of `null`, but for `APART`."""
     return World(replace(BASE, events=events, seed=seed, **(PLANTS | CALM)[kind]))
 
 

@@ -66,7 +66,7 @@ def test_records_are_kept_and_logs_share_their_beginning(tmp_path: Path, monkeyp
         ["--kinds", "null,tastes", "--events", "600", "--out", str(tmp_path), "--drawn", "0", "--seeds", "3"]
     )
     assert found["tastes"]["delay_events"] == [None]
-    assert {path.name.split(".")[0] for path in tmp_path.iterdir()} == {"null", *worlds.PLANTS} - {"arrivals"}
+    assert {path.name.split(".")[0] for path in tmp_path.iterdir()} == {"null", *worlds.PLANTS} - {*worlds.APART}
     null, tastes = (population.Recorder(tmp_path, 600).health(kind, 3) for kind in ("null", "tastes"))
     assert null[0] == tastes[0]
     assert json.dumps(found)
