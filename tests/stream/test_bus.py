@@ -33,6 +33,7 @@ def test_it_is_a_bus() -> None:
     bus: Bus = MemoryBus()
     session: Session = bus.open("g", [CLICKS], [])
     session.keep_alive()
+    assert session.poll(0.0).assigned == (0,)
     session.close()
 
 
