@@ -60,8 +60,8 @@ class Open:
 
 LOSSES = ("blend", "model", "popularity", "parent", "reference", "shadow", "shadow_mrr")
 SUREST = 4.0  # odds of a change, as a logarithm: nobody is ever surer, so that they may turn
-OF_SHADOW = slice(5, 7)
 COMPANIONS = slice(3, 7)  # of them: what other versions than the live one would have done
+OF_SHADOW = slice(5, 7)
 
 
 @dataclass(slots=True)
