@@ -199,7 +199,7 @@ class TriggerHandler:
         self._population.watch("")
         self._share.clear()
         fallen = self._versions.get(ruling.version.encode())
-        if isinstance(fallen, ModelVersion) and state.changed_s >= fallen.live_at_s:
+        if isinstance(fallen, ModelVersion) and state.changed_s >= max(fallen.at_s, fallen.live_at_s):
             state.changed_s, state.changed_events = 0.0, 0  # it was the version that changed, not the world
         if state.outstanding and state.job and not versions.stands(known, state.job.parent):
             state.outstanding = False  # whatever comes of it cannot go live

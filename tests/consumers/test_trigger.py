@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -241,17 +242,22 @@ def test_a_rise_is_answered_again_when_what_came_since_has_doubled_and_the_log_b
     assert (counts.learned, counts.unlearned) == (300, 89 * EACH - seen.changed_events)  # it knows nothing of since
 
 
-def test_what_a_fallen_version_did_is_no_change_of_the_world() -> None:
+@pytest.mark.parametrize(("at_s", "stands"), [(0.0, False), (35_000.0, True)])
+def test_what_a_fallen_version_did_is_no_change_of_the_world(at_s: float, stands: bool) -> None:
     made, rng = second(TriggerHandler(settings(step_worth=0.01))), np.random.default_rng(1)
     n, out = 6, list[Output]()
     for n in range(6, 40):
         out += drive(made, [health(n, live="v2", blocks=timed(-1.0 if n < 30 else 2.0, n * 1_000.0, rng))])
         drive(made, [version(f"v{10 + int(job.job_id[1:])}", job.job_id, "refused", "v2") for job in jobs(out)])
-    assert made._state.changed_s > 0
+    changed = made._state.changed_s, made._state.changed_events
+    assert 20_000.0 < changed[0] < 31_000.0
+    fallen = version("v2", "forced", parent="v1")
+    known = msgspec.structs.replace(messages.decode(ModelVersion, fallen.value), at_s=at_s)
+    drive(made, [replace(fallen, value=messages.encode(known))])
     while not rulings(out):
         n += 1
         out += drive(made, [health(n, live="v2", blocks=compared(rng, 0.2))])
-    assert (made._state.changed_s, made._state.changed_events) == (0.0, 0)
+    assert (made._state.changed_s, made._state.changed_events) == (changed if stands else (0.0, 0))
 
 
 def test_an_unusual_share_of_alarms_triggers() -> None:
