@@ -112,9 +112,6 @@ class Examiner:
         sight = self.viewer.look(part, who, headline, counts)
         expected, popular, logits = part.blend.expect(sight.z, headline, sight.facts), sight.popular, sight.logits
         shadow = self._shadow(part, sight)
-        companions = self._companions(self._roles(user_id, opened, probation), sight, expected)
-        if shadow and sight.logits is not None:
-            companions[SHADOW] = shadow.scores
         self._key, self._prepared = key, Prepared(
             headline=headline,
             catalogue=headline | self.items.available(part.clock_s, taken),
@@ -126,7 +123,7 @@ class Examiner:
             model_total=log_sum_exp(logits[headline].astype(np.float64)) if logits is not None else 0.0,
             popular_list=top(popular, headline, self.config.k) if not opened.served else [],
             change=sight.contest,
-            companions=companions,
+            companions=self._companions(self._roles(user_id, opened, probation), sight, expected, shadow),
             shadow=shadow,
         )  # fmt: skip
         return self._prepared
@@ -143,16 +140,18 @@ class Examiner:
         Those of the live version are fitted to what that one says. After a change, when its model is worth little,
         they would let no other model say anything.
         """
-        slot = self.items.filled(self.shelf.companion("shadow")) if part.shadow_blend else None
-        if slot is None or part.shadow_blend is None:
+        if part.shadow_blend is None:
             return None
-        return part.shadow_blend.expect(sight.under(slot), sight.candidates, sight.facts)
+        slot = self.items.filled(self.shelf.companion("shadow"))
+        return part.shadow_blend.expect(sight.under(slot), sight.candidates, sight.facts) if slot else None
 
-    def _companions(self, roles: list[str], sight: Sight, expected: Expectation) -> dict[int, Doubles]:
-        """The blend with another version in place of the live one."""
+    def _companions(
+        self, roles: list[str], sight: Sight, expected: Expectation, shadow: Expectation | None
+    ) -> dict[int, Doubles]:
+        """The blend with another version in place of the live one; nothing where no version has anything to say."""
         if sight.logits is None:
             return {}
-        out: dict[int, Doubles] = {}
+        out: dict[int, Doubles] = {SHADOW: shadow.scores} if shadow else {}
         for role in roles:
             slot = self.items.filled(self.shelf.companion(role))
             if slot is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import NamedTuple
@@ -150,19 +151,22 @@ class Part:
                 msgspec.structs.replace(block, parent=None, reference=None, shadow=None, shadow_mrr=None)
                 for block in self.since_health
             ]
-            for user_id, person in self.people.items():
-                if person.open:
-                    person.open.losses[COMPANIONS] = np.nan
-                    self.dirty.add(user_id)
+            for opened in self._opened():
+                opened.losses[COMPANIONS] = np.nan
         turned = shadow != self.shadow
         if turned:
             self.shadow, self.shadow_blend = shadow, self.blend.copy() if shadow else None
-            for user_id, person in self.people.items():
-                if person.open:
-                    person.open.shadow_gradient, person.open.losses[OF_SHADOW] = zeros(), np.nan
-                    self.dirty.add(user_id)
+            for opened in self._opened():
+                opened.shadow_gradient, opened.losses[OF_SHADOW] = zeros(), np.nan
         self.since_swap += 1
         return turned
+
+    def _opened(self) -> Iterator[Open]:
+        """Every open block, to be changed."""
+        for user_id, person in self.people.items():
+            if person.open:
+                self.dirty.add(user_id)
+                yield person.open
 
     def learn(self, opened: Open) -> None:
         """Let the weights follow a block, and those that a candidate in shadow would have."""
